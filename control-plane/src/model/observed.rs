@@ -1,0 +1,123 @@
+//! What is seen of proxies: who is connected, what they have applied, what they measured.
+//!
+//! The xDS server, LRS and HDS say these to the engine, past tense; none of them knows the engine.
+
+use super::{Generation, ProxyId, ServiceKey, Timestamp, WorkloadKey};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+/// Something that was seen.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// A proxy connected, or what it has applied or is interested in has changed.
+    Proxy(ProxyState),
+    /// A proxy's ADS stream ended.
+    ProxyGone {
+        /// Which.
+        proxy: ProxyId,
+        /// It said goodbye (half-close), so it leaves every interest set at once.
+        clean: bool,
+    },
+    /// A load report came in.
+    Load(LoadSample),
+    /// A delegated health check ended.
+    Health(HealthSample),
+}
+
+/// What a proxy is interested in and has applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyState {
+    /// Which.
+    pub proxy: ProxyId,
+    /// `node.user_agent_name`.
+    pub user_agent: String,
+    /// Its peer address.
+    pub address: Option<SocketAddr>,
+    /// The services it is subscribed to.
+    pub interest: BTreeSet<ServiceKey>,
+    /// The newest generation of which it was sent everything and ACKed everything.
+    pub acked: Generation,
+    /// The newest generation of which it was sent something.
+    pub sent: Generation,
+    /// The services of which it refused the newest state, with its message.
+    pub nacks: BTreeMap<ServiceKey, String>,
+    /// Per xDS type, for `segue proxy list`.
+    pub types: Vec<TypeState>,
+}
+
+/// A proxy's subscription to one resource type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeState {
+    /// The type URL.
+    pub type_url: String,
+    /// Subscribed to everything.
+    pub wildcard: bool,
+    /// The resources it has, with the version it ACKed (or was sent) and whether that was ACKed.
+    pub resources: BTreeMap<String, ResourceState>,
+    /// The newest NACK that no ACK has followed.
+    pub nack: Option<String>,
+}
+
+/// What a proxy has of one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceState {
+    /// The version sent last; None: it does not exist.
+    pub version: Option<String>,
+    /// ACKed.
+    pub acked: bool,
+}
+
+/// One load report (LRS).
+#[derive(Clone, Debug)]
+pub struct LoadSample {
+    /// Who reports.
+    pub proxy: ProxyId,
+    /// The reporter's own workload, where it is a sidecar.
+    pub workload: Option<WorkloadKey>,
+    /// When it came in.
+    pub at: Timestamp,
+    /// By cluster name and endpoint address.
+    pub endpoints: Vec<EndpointSample>,
+}
+
+/// What a proxy measured of one endpoint since its last report.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointSample {
+    /// The cluster's name; `inbound|PORT||` for the reporter's own application.
+    pub cluster: String,
+    /// The endpoint.
+    pub address: Option<SocketAddr>,
+    /// Requests sent.
+    pub issued: u64,
+    /// Successful responses.
+    pub succeeded: u64,
+    /// Errors.
+    pub errors: u64,
+    /// Requests under way now.
+    pub requests_active: u64,
+    /// Opaque connections open now.
+    pub connections_active: u64,
+    /// Opaque connections opened.
+    pub connections_opened: u64,
+    /// Responses that began a session.
+    pub new_sessions: u64,
+    /// Requests that a session token placed.
+    pub pinned_requests: u64,
+    /// Its outlier detection keeps the endpoint out.
+    pub ejected: bool,
+    /// Requests by latency bucket's upper bound in microseconds.
+    pub latency: BTreeMap<u64, u64>,
+}
+
+/// The result of one delegated health check (HDS).
+#[derive(Clone, Debug)]
+pub struct HealthSample {
+    /// Whose application was checked.
+    pub workload: WorkloadKey,
+    /// When the result came in.
+    pub at: Timestamp,
+    /// It passed.
+    pub healthy: bool,
+}

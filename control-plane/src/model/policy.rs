@@ -1,0 +1,143 @@
+//! How an upgrade of a service is to go: the effective policy, all fields filled in.
+
+use super::{SameSite, Share};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// An effective policy: the built-in norms, overridden field by field by the mesh-wide policy, the
+/// namespace's and the workload's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// `strategy.steps`, at least one, weights growing, the last 100 %. Blue/green: that one alone.
+    pub steps: Vec<Step>,
+    /// `strategy.capacity`
+    pub capacity: Capacity,
+    /// `sessionAffinity`
+    pub affinity: Affinity,
+    /// `drain`
+    pub drain: Drain,
+    /// `health`
+    pub health: Health,
+    /// `analysis.warmUp`: an instance counts after this age.
+    pub warm_up: Duration,
+    /// `rollback`
+    pub rollback: Rollback,
+    /// `spec.start`
+    pub start: Start,
+    /// How long `Preparing` may take until the upgrade is given up.
+    pub progress_deadline: Duration,
+}
+
+/// One step up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The new version's weight.
+    pub weight: Share,
+    /// The least time at this weight, from the moment it is applied everywhere.
+    pub hold: Duration,
+    /// Waits for `promote`.
+    pub manual: bool,
+}
+
+/// When the new version's instances must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Capacity {
+    /// As many as the next weight needs, Ready before it rises.
+    Match,
+    /// All of them before the first step.
+    Full,
+}
+
+/// Session affinity. `Token`, `Header` and `SourceIP` are refused until the sidecar has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Affinity {
+    /// Each request is drawn by itself.
+    None,
+    /// A cookie holds a session on its version (`onStep: Pin`, `scope: Version`).
+    Cookie {
+        /// The cookie's name; None: `segue-` and 8 hex digits of namespace/service.
+        name: Option<String>,
+        /// `Max-Age`
+        ttl: Duration,
+        /// `Path`
+        path: String,
+        /// `SameSite`
+        same_site: SameSite,
+        /// `Secure` (`Auto` counts as false on cleartext listeners)
+        secure: bool,
+    },
+}
+
+/// How the old version is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// How long one draining instance may keep what is active.
+    pub timeout: Duration,
+    /// A session ends after so long without a request; in `Draining` no session is held longer.
+    pub session_timeout: Duration,
+}
+
+/// When the new version's health rolls back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// How often an instance without a probe of its own is checked.
+    pub interval: Duration,
+    /// Consecutive failures of one new instance.
+    pub failure_threshold: u32,
+}
+
+/// How going back works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// The old version on standby for so long at 100 %.
+    pub window: Duration,
+}
+
+/// Whether upgrades begin by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Start {
+    /// When instances of a new version appear.
+    Auto,
+    /// With `segue upgrade start`.
+    Manual,
+}
+
+const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+impl Default for Policy {
+    /// The norms: 5 % first, then 25, 50, 100; 30 minutes of rollback window; three consecutive
+    /// failures roll back; no affinity until a policy asks for it.
+    fn default() -> Self {
+        let step = |percent, hold| Step {
+            weight: Share::from_percent(percent).unwrap_or(Share::ALL),
+            hold,
+            manual: false,
+        };
+        Self {
+            steps: vec![
+                step(5, minutes(10)),
+                step(25, minutes(5)),
+                step(50, minutes(5)),
+                step(100, Duration::ZERO),
+            ],
+            capacity: Capacity::Match,
+            affinity: Affinity::None,
+            drain: Drain {
+                timeout: minutes(1),
+                session_timeout: minutes(30),
+            },
+            health: Health {
+                interval: Duration::from_secs(5),
+                failure_threshold: 3,
+            },
+            warm_up: Duration::from_secs(30),
+            rollback: Rollback {
+                window: minutes(30),
+            },
+            start: Start::Auto,
+            progress_deadline: minutes(10),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! One run from a version to the next: what was asked and where it stands.
+
+use super::{
+    Generation, ProxyId, ServiceKey, Share, Timestamp, UpgradeKey, VersionId, WorkloadKey,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeSpec {
+    /// Its key, `namespace/<service>-<to>-<n>` or as the manifest names it.
+    pub key: UpgradeKey,
+    /// The service that is upgraded.
+    pub service: ServiceKey,
+    /// The version that serves before.
+    pub from: VersionId,
+    /// The version that is to serve after.
+    pub to: VersionId,
+    /// `spec.paused`
+    pub paused: bool,
+}
+
+/// Where a run stands. Written to disk before anything is done by it, so that a control plane that
+/// is killed at any moment goes on from here; hence plain data, no derived state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeStatus {
+    /// The phase.
+    pub phase: Phase,
+    /// Since when.
+    pub phase_since: Timestamp,
+    /// Index into the policy's steps of the step that runs or ran last.
+    pub step: usize,
+    /// The new version's weight.
+    pub weight: Share,
+    /// Which versions' session tokens hold, and which instances are told to drain.
+    pub traffic: Traffic,
+    /// The generation that carries `weight` and `traffic`; None: not published yet.
+    pub generation: Option<Generation>,
+    /// When every proxy concerned had ACKed it.
+    pub applied_at: Option<Timestamp>,
+    /// How far the present generation has come.
+    pub applied: Applied,
+    /// Stands still until `resume`.
+    pub paused: bool,
+    /// Asked by `promote`: the present hold (or manual step, or window) is over.
+    pub promoted: bool,
+    /// Asked by `promote --full`: straight to 100 %.
+    pub promoted_full: bool,
+    /// How many instances of the old version served when it began.
+    pub old_instances: u32,
+    /// Instances that met the drain barrier, and so may be stopped.
+    pub drained: BTreeSet<WorkloadKey>,
+    /// Why it goes or went back.
+    pub rollback_reason: Option<String>,
+    /// Every change of phase or weight, oldest first.
+    pub history: Vec<Transition>,
+    /// One sentence for people: what goes on and what is waited for.
+    pub message: String,
+    /// When the running hold, window or deadline ends.
+    pub next_at: Option<Timestamp>,
+    /// Grows by one with every rollback to `from`, so that the tokens of a version that was rolled
+    /// back never hold again.
+    pub token_epoch: u32,
+    /// Conditions such as `BothVersionsFailing`, by type.
+    pub conditions: BTreeMap<String, Condition>,
+}
+
+/// The phases, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Waits for `segue upgrade start`.
+    Pending,
+    /// New instances come up and pass their checks; proxies learn of them, at weight 0.
+    Preparing,
+    /// The first step.
+    WarmUp,
+    /// Further steps.
+    Shifting,
+    /// 100 % new, the old version on standby.
+    RollbackWindow,
+    /// Old sessions end, then old instances drain and go.
+    Draining,
+    /// Done.
+    Succeeded,
+    /// Weight to 0 at once, then the new instances drain.
+    RollingBack,
+    /// Healthy on the old version.
+    RolledBack,
+}
+
+impl Phase {
+    /// True where nothing will happen any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::RolledBack)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What an upgrade wants of the split, beside the weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Sessions of the old version stay there.
+    pub old_sessions_held: bool,
+    /// Sessions of the new version stay there.
+    pub new_sessions_held: bool,
+    /// The new version passed `WarmUp`, so it may serve where the old one has no healthy endpoint.
+    pub new_is_fallback: bool,
+    /// Whose instances are DRAINING.
+    pub draining: Option<Side>,
+}
+
+/// One of the two versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Side {
+    /// The version that served before.
+    Old,
+    /// The version that is to serve after.
+    New,
+}
+
+/// How far a generation has come. Never a bare boolean.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Proxies concerned that ACKed it.
+    pub acked: u32,
+    /// Proxies concerned.
+    pub total: u32,
+    /// Those that have not.
+    pub lagging: Vec<Lagging>,
+}
+
+impl Applied {
+    /// True where nobody lags.
+    pub fn is_complete(&self) -> bool {
+        self.lagging.is_empty()
+    }
+}
+
+/// A proxy that has not ACKed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lagging {
+    /// Which.
+    pub proxy: ProxyId,
+    /// Since when.
+    pub since: Timestamp,
+    /// Its NACK, where it refused.
+    pub nack: Option<String>,
+}
+
+/// One line of the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// The phase entered (or stayed in).
+    pub phase: Phase,
+    /// The new version's weight from then on.
+    pub weight: Share,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// When every proxy concerned had applied it.
+    pub applied_at: Option<Timestamp>,
+}
+
+/// A condition of the status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// It holds.
+    pub status: bool,
+    /// One CamelCase word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// What the engine sees when it looks at one upgrade.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Observation {
+    /// The old version's instances.
+    pub old: Vec<InstanceObservation>,
+    /// The new version's instances.
+    pub new: Vec<InstanceObservation>,
+    /// How far `status.generation` has come (default where it is None).
+    pub applied: Applied,
+    /// When a session token last placed a request on the old version, as far as known.
+    pub last_old_session: Option<Timestamp>,
+    /// What people asked since the last look, oldest first.
+    pub commands: Vec<Command>,
+}
+
+/// One instance, as its checks and the proxies report it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InstanceObservation {
+    /// Which.
+    pub workload: WorkloadKey,
+    /// Passes its checks.
+    pub ready: bool,
+    /// Failed checks in a row.
+    pub consecutive_failures: u32,
+    /// How many proxies' outlier detection keeps it out.
+    pub ejected_by: u32,
+    /// Requests and connections under way there, by the newest reports of its own proxy and of
+    /// the clients' proxies.
+    pub active: u64,
+    /// When a report last said that something was active there or had begun there; None: no proxy
+    /// has ever reported on it.
+    pub last_activity: Option<Timestamp>,
+    /// When the last report on it came in. An instance whose reports have ceased says nothing.
+    pub last_report: Option<Timestamp>,
+}
+
+/// What people ask of an upgrade.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Command {
+    /// Begin (only `Pending`).
+    Start,
+    /// Stand still.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End the present hold.
+    Promote {
+        /// Straight to 100 %.
+        full: bool,
+    },
+    /// Go back.
+    Rollback {
+        /// Why.
+        reason: String,
+    },
+    /// Try a rolled back upgrade once more.
+    Retry,
+}
+
+/// What `advance` wants done, beside keeping the status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Weight or traffic changed: publish a new world and note its generation in the status.
+    Publish,
+    /// A line for the decision log.
+    Record(Decision),
+    /// An event for operators: every transition, pause and rollback.
+    Notify {
+        /// One CamelCase word, `RolledBack`.
+        reason: String,
+        /// A sentence.
+        message: String,
+    },
+}
+
+/// Why a tick decided what it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// When.
+    pub at: Timestamp,
+    /// In which phase.
+    pub phase: Phase,
+    /// The rule that decided, one CamelCase word (`HoldIsOver`, `HealthFailed`, `FuseBlown`…).
+    pub rule: String,
+    /// What it decided, a sentence.
+    pub verdict: String,
+}

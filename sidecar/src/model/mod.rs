@@ -1,0 +1,30 @@
+//! The nouns of the data plane: what a request reads.
+//!
+//! Everything here is immutable once built, resolved (a route holds its clusters, not their names)
+//! and free of Envoy's messages. The one exception is [`EndpointState`], the few numbers about an
+//! endpoint that all workers share; they are written only when something goes wrong.
+//!
+//! ```text
+//! Snapshot -> Listener -> FilterChain -> RouteConfiguration (by name) -> VirtualHost -> Route
+//!          -> Cluster  -> Endpoint -> EndpointState                        |             |
+//!                ^---------------------------------------------------------+-------------+
+//! ```
+//!
+//! Pure: no tokio, no socket, no clock.
+
+mod cluster;
+mod endpoint;
+mod listener;
+mod load;
+mod route;
+mod snapshot;
+
+pub use cluster::{Cluster, Discovery, OutlierDetection, UpstreamProtocol};
+pub use endpoint::{Endpoint, EndpointId, EndpointState, Health};
+pub use listener::{ChainMatch, FilterChain, HttpConnectionManager, Listener, NetworkFilter};
+pub use load::{ClusterLoad, EndpointLoad, LATENCY_BUCKETS, LatencyHistogram, WorkerLoad};
+pub use route::{
+    Action, Header, HeaderMatch, HeaderMatcher, PathMatch, RetryPolicy, Route, RouteConfiguration,
+    VirtualHost, WeightedCluster,
+};
+pub use snapshot::Snapshot;

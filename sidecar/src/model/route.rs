@@ -1,0 +1,152 @@
+//! From a request's host and headers to a cluster.
+
+use super::Cluster;
+use http::{HeaderName, HeaderValue};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// The virtual hosts of one port.
+#[derive(Clone, Debug)]
+pub struct RouteConfiguration {
+    /// Its xDS name: the port (`80`), or an inbound one.
+    pub name: Arc<str>,
+    /// By exact host, lower case, with and without port as the control plane lists them. `None`:
+    /// known not to exist (answers an on-demand question).
+    pub hosts: HashMap<Box<str>, Option<Arc<VirtualHost>>>,
+    /// `*.suffix` domains without the star, longest first.
+    pub suffixes: Vec<(Box<str>, Arc<VirtualHost>)>,
+    /// The virtual host with domain `*`.
+    pub any: Option<Arc<VirtualHost>>,
+    /// Hosts that are not listed are asked for (VHDS).
+    pub on_demand: bool,
+}
+
+/// The routes of one host.
+#[derive(Clone, Debug)]
+pub struct VirtualHost {
+    /// Its xDS name.
+    pub name: Arc<str>,
+    /// The first that matches wins.
+    pub routes: Vec<Route>,
+    /// When a request may be sent again.
+    pub retry: RetryPolicy,
+    /// The name of the session cookie that this host's weighted clusters set, taken from their
+    /// `Set-Cookie`; None: no affinity.
+    pub session_cookie: Option<Box<str>>,
+}
+
+/// One route: a condition and what to do.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The condition on the path.
+    pub path: PathMatch,
+    /// The conditions on headers; all must hold.
+    pub headers: Vec<HeaderMatcher>,
+    /// What to do.
+    pub action: Action,
+    /// Set on requests before they go upstream (overwriting).
+    pub request_headers: Vec<Header>,
+    /// Added to responses (appended).
+    pub response_headers: Vec<Header>,
+    /// How long the whole response may take to begin and end; None: for ever.
+    pub timeout: Option<Duration>,
+}
+
+/// A condition on the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// The path begins with it.
+    Prefix(Box<str>),
+    /// The path (without the query) is it.
+    Exact(Box<str>),
+}
+
+/// A condition on one header.
+#[derive(Clone, Debug)]
+pub struct HeaderMatcher {
+    /// Which header.
+    pub name: HeaderName,
+    /// What its value must be. A header given several times matches where one value does.
+    pub condition: HeaderMatch,
+    /// The condition must not hold.
+    pub invert: bool,
+}
+
+/// A condition on a header's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderMatch {
+    /// The header is there.
+    Present,
+    /// Equal.
+    Exact(Box<str>),
+    /// Begins with.
+    Prefix(Box<str>),
+    /// Ends with.
+    Suffix(Box<str>),
+    /// Contains.
+    Contains(Box<str>),
+}
+
+/// What a route does with a request.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Sends it to a cluster.
+    Cluster(Arc<Cluster>),
+    /// Sends it to one of several, drawn by weight. The weights sum to more than 0.
+    Weighted {
+        /// The choices.
+        clusters: Vec<WeightedCluster>,
+        /// The sum of their weights.
+        total: u32,
+    },
+    /// Answers without an upstream.
+    DirectResponse {
+        /// The status code.
+        status: http::StatusCode,
+        /// The body.
+        body: bytes::Bytes,
+    },
+}
+
+/// One choice of a weighted route.
+#[derive(Clone, Debug)]
+pub struct WeightedCluster {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// Its weight.
+    pub weight: u32,
+    /// Added to its responses: for a version's cluster, the `Set-Cookie` with its token.
+    pub response_headers: Vec<Header>,
+}
+
+/// A header to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value.
+    pub value: HeaderValue,
+}
+
+/// When a request may be sent again. Never after a response began.
+///
+/// Source: `envoy.config.route.v3.RetryPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How often at most, after the first try.
+    pub num_retries: u32,
+    /// `connect-failure`: no connection came about, so nothing was sent.
+    pub connect_failure: bool,
+    /// `refused-stream`: HTTP/2 peers that say they did not process it.
+    pub refused_stream: bool,
+}
+
+impl Default for RetryPolicy {
+    /// What can't change what an application sees: two more tries where nothing was processed.
+    fn default() -> Self {
+        Self {
+            num_retries: 2,
+            connect_failure: true,
+            refused_stream: true,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the rest of the process asks of a worker, and a worker of the rest.
+//!
+//! A worker is one thread with its own runtime, connections and numbers. Nothing is shared with it
+//! but immutable snapshots; everything else goes through these two channels.
+
+use crate::model::{Snapshot, WorkerLoad};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve every request that begins from now on by this snapshot; answer once that is so.
+    Apply(Arc<Snapshot>, oneshot::Sender<()>),
+    /// Hand over what was measured since the last time.
+    CollectLoad(oneshot::Sender<WorkerLoad>),
+    /// List the open connections.
+    ListConnections(oneshot::Sender<Vec<ConnectionInfo>>),
+    /// Begin to drain: answer on with `Connection: close` and GOAWAY, close connections as they
+    /// become idle, cut what is left at the deadline. Answered when nothing is left.
+    Drain {
+        /// From now.
+        deadline: Duration,
+        /// Answered when the last connection is closed.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// One open downstream connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// True: it came in for the Pod's own application.
+    pub inbound: bool,
+    /// `http/1.1`, `h2c`, `tcp`, `detecting`.
+    pub protocol: &'static str,
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// What it wanted to reach, where it was redirected.
+    pub original_destination: Option<SocketAddr>,
+    /// Requests (or the one opaque stream) under way.
+    pub active: u64,
+    /// How long it has been open.
+    pub age: Duration,
+}
+
+/// What a worker wants to know of the control plane, on behalf of a waiting request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// The virtual host of a host under a route configuration that is on demand (VHDS).
+    VirtualHost {
+        /// The route configuration's name.
+        route_configuration: Arc<str>,
+        /// The host as the request gave it, lower case.
+        host: Box<str>,
+    },
+    /// The cluster of a TCP destination.
+    Destination(SocketAddr),
+}
+
+/// The rest of the process's end of one worker.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Where its commands go.
+    pub commands: mpsc::UnboundedSender<Command>,
+}
+
+/// The worker's end of the channel on which questions go out. The answer is a later snapshot that
+/// holds either the thing or the knowledge that it does not exist.
+pub type Questions = mpsc::UnboundedSender<Question>;
