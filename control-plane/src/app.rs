@@ -1,8 +1,314 @@
 //! The wiring, as a table of contents.
+//!
+//! ```text
+//! manifests -> engine (a thread of its own) -> snapshots -> xDS server
+//!                 ^  |                                        |
+//!                 |  '-> board -> control API, metrics        |
+//!                 '------------------- observed --------------'
+//! ```
 
-use std::{ffi::OsString, process::ExitCode};
+use crate::{
+    config::{Config, Source, Standalone},
+    control,
+    engine::{self, Engine, Handle, Inputs, Journal, JournalError, Outputs, Published},
+    model::{Catalog, Observed, Timestamp},
+    source::manifest::{self, Invalid},
+    telemetry,
+    xds::Server,
+};
+use clap::Parser as _;
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    io::{self, Write as _},
+    net::SocketAddr,
+    process::ExitCode,
+    thread,
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    net::TcpListener,
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+};
+use tonic::transport::server::TcpIncoming;
+
+/// Observations that may wait for the engine; who observes waits when it is full.
+const OBSERVATIONS_WAITING: usize = 4_096;
+/// How long streams may take to end at SIGTERM.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// A proxy that does not answer a ping for so long is gone.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// Why the program ends, and with which exit code.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn usage(message: impl Display) -> Self {
+        Self {
+            code: 2,
+            message: message.to_string(),
+        }
+    }
+
+    fn failed(message: impl Display) -> Self {
+        Self {
+            code: 1,
+            message: message.to_string(),
+        }
+    }
+}
 
 /// Runs the program with these arguments, the program's name first.
-pub fn main(_arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::FAILURE
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let config = match Config::try_parse_from(arguments) {
+        Ok(config) => config,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    telemetry::init();
+    let Source::Standalone(standalone) = config.source;
+    match run(&standalone) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            drop(writeln!(
+                io::stderr(),
+                "segue-control-plane: {}",
+                failure.message
+            ));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(config: &Standalone) -> Result<(), Failure> {
+    let catalog = manifest::read(&config.manifests).map_err(|wrong| invalid(&wrong))?;
+    warn_of(&catalog);
+    let journal = Journal::open(&config.state).map_err(|error| match error {
+        JournalError::Locked(_) => Failure::usage(error),
+        other => Failure::failed(other),
+    })?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?;
+    let engine = Engine::new(journal, catalog, config.proxy_lease, now());
+    let served = runtime.block_on(serve(config, engine));
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(config: &Standalone, mut engine: Engine) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let (xds, http) = (
+        bind(config.xds, "--xds").await?,
+        bind(config.http, "--http").await?,
+    );
+    let addresses = (
+        xds.local_addr().map_err(Failure::failed)?,
+        http.local_addr().map_err(Failure::failed)?,
+    );
+    let Some((outputs, published)) = Outputs::begin(&mut engine, now()) else {
+        let reason = engine.journal_error().unwrap_or("nothing to publish");
+        return Err(Failure::failed(reason));
+    };
+    let (handle, requests) = Handle::new(published.board.clone(), engine.decisions().clone());
+    let (observed, observations) = mpsc::channel(OBSERVATIONS_WAITING);
+    let (stop, stopped) = watch::channel(false);
+    let inputs = Inputs {
+        catalogs: follow_manifests(config),
+        observed: observations,
+        requests,
+        stop: stopped,
+    };
+    let engine_ended = spawn_engine(engine, inputs, outputs)?;
+    let (end, ended) = watch::channel(false);
+    let server = xds_server(published, observed);
+    let mut serving = Box::pin(serve_grpc(
+        xds,
+        server.clone(),
+        handle.clone(),
+        ended.clone(),
+    ));
+    let metrics = tokio::spawn(telemetry::serve(http, handle, wished(ended)));
+    announce(addresses).map_err(Failure::failed)?;
+
+    tokio::select! {
+        result = &mut serving => return result.map_err(Failure::failed),
+        _ = engine_ended => return Err(Failure::failed("the engine has ended unexpectedly")),
+        () = either(&mut terminate, &mut interrupt) => tracing::info!("ends"),
+    }
+    // The engine first: proxies that are sent away now are expected back after the restart.
+    stop.send_replace(true);
+    server.drain();
+    end.send_replace(true);
+    let goodbye = async {
+        drop(serving.await);
+        drop(metrics.await);
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(GOODBYE, goodbye) => {}
+        () = either(&mut terminate, &mut interrupt) => {}
+    }
+    Ok(())
+}
+
+fn xds_server(published: Published, observed: mpsc::Sender<Observed>) -> Server {
+    Server::new(
+        published.snapshots,
+        observed,
+        published.report_interval,
+        now,
+    )
+}
+
+async fn serve_grpc(
+    listener: TcpListener,
+    xds: Server,
+    engine: Handle,
+    ended: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in [
+        "",
+        "segue.control.v1.UpgradeService",
+        "segue.control.v1.ProxyService",
+    ] {
+        health
+            .set_service_status(service, tonic_health::ServingStatus::Serving)
+            .await;
+    }
+    let mut builder = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE));
+    let mut router = builder
+        .add_service(xds.ads())
+        .add_service(xds.lrs())
+        .add_service(xds.hds())
+        .add_service(control::upgrade_service(engine.clone()))
+        .add_service(control::proxy_service(engine))
+        .add_service(health_service);
+    match reflection() {
+        Ok(reflection) => router = router.add_service(reflection),
+        Err(error) => tracing::error!("no gRPC reflection: {error}"),
+    }
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    router
+        .serve_with_incoming_shutdown(incoming, wished(ended))
+        .await
+}
+
+fn reflection() -> Result<
+    tonic_reflection::server::v1::ServerReflectionServer<
+        impl tonic_reflection::server::v1::ServerReflection,
+    >,
+    tonic_reflection::server::Error,
+> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(segue_proto::control::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+}
+
+/// The engine waits for the disk, so it has a thread of its own. What is returned ends with it.
+fn spawn_engine(
+    engine: Engine,
+    inputs: Inputs,
+    outputs: Outputs,
+) -> Result<oneshot::Receiver<()>, Failure> {
+    let (ended, end) = oneshot::channel::<()>();
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(Failure::failed)?;
+    thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            runtime.block_on(engine::run(engine, inputs, outputs, now));
+            drop(ended);
+        })
+        .map_err(Failure::failed)?;
+    Ok(end)
+}
+
+/// Reads the manifests whenever they change; what is invalid is said, and the last good set stays.
+fn follow_manifests(config: &Standalone) -> mpsc::Receiver<Catalog> {
+    let (readings, mut read) = mpsc::channel(1);
+    let (catalogs, receiver) = mpsc::channel(1);
+    tokio::spawn(manifest::watch(config.manifests.clone(), readings));
+    tokio::spawn(async move {
+        while let Some(reading) = read.recv().await {
+            match reading {
+                Ok(catalog) => {
+                    warn_of(&catalog);
+                    if catalogs.send(catalog).await.is_err() {
+                        return;
+                    }
+                }
+                Err(wrong) => {
+                    for invalid in wrong {
+                        tracing::error!("{invalid}; the last good manifests stay in force");
+                    }
+                }
+            }
+        }
+    });
+    receiver
+}
+
+fn warn_of(catalog: &Catalog) {
+    for warning in &catalog.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn invalid(wrong: &[Invalid]) -> Failure {
+    let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    Failure::usage(lines.join("\n"))
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::usage(match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "{address} is in use: stop what listens there, or give {flag} another address"
+            ),
+            _ => format!("cannot listen on {flag} {address}: {error}"),
+        })
+    })
+}
+
+/// The one line on standard output: it serves.
+fn announce((xds, http): (SocketAddr, SocketAddr)) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "listening xds={xds} http={http}")?;
+    out.flush()
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn wished(mut end: watch::Receiver<bool>) {
+    // A sender that is gone wishes the end too.
+    drop(end.wait_for(|end| *end).await);
+}
+
+/// The time: the one place where the control plane asks for it.
+fn now() -> Timestamp {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Timestamp::default().after(since)
 }

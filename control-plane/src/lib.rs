@@ -1,4 +1,12 @@
 //! Segue's control plane: holds the model, runs upgrades, serves xDS and the control API.
 
 pub mod app;
+pub mod config;
+pub mod control;
+pub mod engine;
 pub mod model;
+pub mod resource;
+pub mod source;
+pub mod telemetry;
+pub mod upgrade;
+pub mod xds;

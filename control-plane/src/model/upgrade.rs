@@ -52,6 +52,8 @@ pub struct UpgradeStatus {
     pub promoted_full: bool,
     /// How many instances of the old version served when it began.
     pub old_instances: u32,
+    /// From when on sessions of the version that goes are no longer held.
+    pub sessions_released_at: Option<Timestamp>,
     /// Instances that met the drain barrier, and so may be stopped.
     pub drained: BTreeSet<WorkloadKey>,
     /// Why it goes or went back.

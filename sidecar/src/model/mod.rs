@@ -12,6 +12,7 @@
 //!
 //! Pure: no tokio, no socket, no clock.
 
+mod chain;
 mod cluster;
 mod endpoint;
 mod listener;

@@ -1,0 +1,169 @@
+//! The connection to the control plane.
+
+use super::Failure;
+use segue_proto::control::{
+    GetUpgradeRequest, ListUpgradesRequest, Upgrade, proxy_service_client::ProxyServiceClient,
+    upgrade_service_client::UpgradeServiceClient,
+};
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+/// A list of many proxies is long.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Where the control plane is.
+#[derive(Debug, clap::Args)]
+pub struct Server {
+    /// Where the control plane is
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SEGUE_SERVER",
+        default_value = "http://127.0.0.1:15010",
+        global = true
+    )]
+    server: String,
+}
+
+pub(super) type Upgrades = UpgradeServiceClient<Channel>;
+pub(super) type Proxies = ProxyServiceClient<Channel>;
+
+impl Server {
+    pub(super) async fn upgrades(&self) -> Result<Upgrades, Failure> {
+        let channel = self.connect().await?;
+        Ok(UpgradeServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(super) async fn proxies(&self) -> Result<Proxies, Failure> {
+        let channel = self.connect().await?;
+        Ok(ProxyServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    async fn connect(&self) -> Result<Channel, Failure> {
+        let endpoint = Endpoint::from_shared(self.server.clone()).map_err(|_| {
+            Failure::Usage(format!(
+                "--server {:?} is no address; write http://HOST:PORT",
+                self.server
+            ))
+        })?;
+        endpoint
+            .connect_timeout(Duration::from_secs(5))
+            .connect()
+            .await
+            .map_err(|error| Failure::Unreachable {
+                server: self.server.clone(),
+                reason: root_cause(&error),
+            })
+    }
+}
+
+fn root_cause(error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// Finds the upgrade that a person means: by name, by `NAMESPACE/NAME`, or by its service's name
+/// (then the newest).
+pub(super) async fn find(
+    upgrades: &mut Upgrades,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Upgrade, Failure> {
+    let (namespace, name) = match (namespace, name.split_once('/')) {
+        (_, Some((namespace, name))) => (Some(namespace), name),
+        (namespace, None) => (namespace, name),
+    };
+    let request = ListUpgradesRequest {
+        namespace: namespace.unwrap_or_default().to_owned(),
+    };
+    let all = upgrades.list_upgrades(request).await?.into_inner().upgrades;
+    if let Some(upgrade) = choose(&all, name)? {
+        return Ok(upgrade.clone());
+    }
+    // The control plane's own words say which there are.
+    let request = GetUpgradeRequest {
+        namespace: namespace.unwrap_or("default").to_owned(),
+        name: name.to_owned(),
+    };
+    Ok(upgrades.get_upgrade(request).await?.into_inner())
+}
+
+/// The one of this name, else the newest of the service of this name.
+fn choose<'a>(all: &'a [Upgrade], name: &str) -> Result<Option<&'a Upgrade>, Failure> {
+    let named: Vec<&Upgrade> = all.iter().filter(|upgrade| upgrade.name == name).collect();
+    match named.as_slice() {
+        [] => {}
+        [one] => return Ok(Some(one)),
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|upgrade| format!("{}/{}", upgrade.namespace, upgrade.name))
+                .collect();
+            return Err(Failure::Usage(format!(
+                "{name} is the name of several upgrades: say which with -n ({})",
+                names.join(", ")
+            )));
+        }
+    }
+    let of_service = |upgrade: &&Upgrade| {
+        upgrade
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.target_ref.as_ref())
+            .is_some_and(|target| target.name == name)
+    };
+    let candidates: Vec<&Upgrade> = all.iter().filter(of_service).collect();
+    let namespaces: std::collections::BTreeSet<&str> =
+        candidates.iter().map(|u| u.namespace.as_str()).collect();
+    if namespaces.len() > 1 {
+        return Err(Failure::Usage(format!(
+            "there is a service {name} in several namespaces: say which with -n"
+        )));
+    }
+    Ok(candidates
+        .into_iter()
+        .max_by_key(|upgrade| upgrade.created.map(|at| (at.seconds, at.nanos))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use segue_proto::control::{TargetRef, UpgradeSpec};
+
+    fn upgrade(namespace: &str, name: &str) -> Upgrade {
+        Upgrade {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            spec: Some(UpgradeSpec {
+                target_ref: Some(TargetRef {
+                    name: "checkout".to_owned(),
+                    ..TargetRef::default()
+                }),
+                ..UpgradeSpec::default()
+            }),
+            ..Upgrade::default()
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_found_by_its_own_name_or_its_services() {
+        let all = [
+            upgrade("shop", "checkout-v2-1"),
+            upgrade("shop", "checkout-v3-1"),
+        ];
+        let found = |name| choose(&all, name).unwrap().map(|u| u.name.as_str());
+        assert_eq!(found("checkout-v2-1"), Some("checkout-v2-1"));
+        assert!(found("checkout").is_some());
+        assert_eq!(found("cart"), None);
+    }
+
+    #[test]
+    fn a_name_in_several_namespaces_must_be_said_exactly() {
+        let all = [upgrade("a", "x"), upgrade("b", "x")];
+        assert!(choose(&all, "x").is_err());
+        assert!(choose(&all, "checkout").is_err());
+    }
+}

@@ -1,0 +1,278 @@
+//! Upgrades as text for people.
+
+use crate::verbs::{table::table, time};
+use segue_proto::control::{Decision, Upgrade, UpgradeStatus, VersionStatus};
+use std::{fmt::Write as _, time::SystemTime};
+
+/// The table of `list`.
+pub(super) fn list(upgrades: &[Upgrade]) -> String {
+    if upgrades.is_empty() {
+        return "no upgrades yet\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = upgrades
+        .iter()
+        .map(|upgrade| {
+            let status = upgrade.status.clone().unwrap_or_default();
+            let spec = upgrade.spec.clone().unwrap_or_default();
+            let created = upgrade.created.and_then(|at| SystemTime::try_from(at).ok());
+            vec![
+                upgrade.namespace.clone(),
+                upgrade.name.clone(),
+                spec.target_ref
+                    .map(|target| target.name)
+                    .unwrap_or_default(),
+                spec.from,
+                spec.to,
+                phase(&status),
+                percent(status.weight),
+                applied(&status),
+                created.map(time::ago).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    table(
+        &[
+            "NAMESPACE",
+            "NAME",
+            "TARGET",
+            "FROM",
+            "TO",
+            "PHASE",
+            "WEIGHT",
+            "APPLIED",
+            "AGE",
+        ],
+        &rows,
+    )
+}
+
+/// One line on where an upgrade stands.
+pub(super) fn line(upgrade: &Upgrade) -> String {
+    let status = upgrade.status.clone().unwrap_or_default();
+    let mut line = format!(
+        "{}/{}: {} {}, {}",
+        upgrade.namespace,
+        upgrade.name,
+        phase(&status),
+        percent(status.weight),
+        applied(&status),
+    );
+    if !status.message.is_empty() {
+        let _infallible = write!(line, " - {}", status.message);
+    }
+    line
+}
+
+/// Everything that people want to know of one upgrade.
+pub(super) fn describe(upgrade: &Upgrade) -> String {
+    let status = upgrade.status.clone().unwrap_or_default();
+    let spec = upgrade.spec.clone().unwrap_or_default();
+    let target = spec.target_ref.unwrap_or_default();
+    let mut text = String::new();
+    let mut field = |name: &str, value: String| {
+        if !value.is_empty() {
+            let _infallible = writeln!(text, "{name:<11}{value}");
+        }
+    };
+    field("Upgrade", format!("{}/{}", upgrade.namespace, upgrade.name));
+    field(
+        "Target",
+        format!(
+            "{} {}: {} -> {}",
+            target.kind, target.name, spec.from, spec.to
+        ),
+    );
+    field("Phase", phase(&status));
+    field("Weight", weight(&status));
+    field("Applied", applied(&status));
+    field("Now", status.message.clone());
+    field("Until", next_at(&status));
+    for (name, side) in [("Old", &status.old), ("New", &status.new)] {
+        field(name, side.as_ref().map(version).unwrap_or_default());
+    }
+    field("Drained", status.drained.join(", "));
+    for condition in status
+        .conditions
+        .iter()
+        .filter(|condition| condition.status)
+    {
+        field(
+            "Condition",
+            format!(
+                "{} ({}): {}",
+                condition.r#type, condition.reason, condition.message
+            ),
+        );
+    }
+    text.push('\n');
+    text.push_str(&history(&status));
+    text
+}
+
+fn history(status: &UpgradeStatus) -> String {
+    let rows: Vec<Vec<String>> = status
+        .history
+        .iter()
+        .map(|line| {
+            vec![
+                line.at.map(|at| at.to_string()).unwrap_or_default(),
+                line.phase.clone(),
+                percent(line.weight),
+                took(line.at, line.applied_at),
+                line.reason.clone(),
+            ]
+        })
+        .collect();
+    table(&["AT", "PHASE", "WEIGHT", "APPLIED IN", "REASON"], &rows)
+}
+
+fn took<T>(from: Option<T>, to: Option<T>) -> String
+where
+    SystemTime: TryFrom<T>,
+{
+    let time = |at: Option<T>| at.and_then(|at| SystemTime::try_from(at).ok());
+    match (time(from), time(to)) {
+        (Some(from), Some(to)) => {
+            let took = to.duration_since(from).unwrap_or_default();
+            format!("{} ms", took.as_millis())
+        }
+        _ => String::new(),
+    }
+}
+
+/// One line of the decision log.
+pub(super) fn decision(decision: &Decision) -> String {
+    format!(
+        "{}  {:<15} {:<18} {}",
+        decision.at.map(|at| at.to_string()).unwrap_or_default(),
+        decision.phase,
+        decision.rule,
+        decision.verdict
+    )
+}
+
+fn version(version: &VersionStatus) -> String {
+    format!(
+        "{}: {}/{} ready, {:.0} requests/s, {:.0} errors/s, {} requests and {} connections active",
+        version.id,
+        version.ready,
+        version.instances,
+        version.requests_per_second,
+        version.errors_per_second,
+        version.active_requests,
+        version.active_connections
+    )
+}
+
+fn phase(status: &UpgradeStatus) -> String {
+    if status.paused {
+        format!("{} (paused)", status.phase)
+    } else {
+        status.phase.clone()
+    }
+}
+
+fn weight(status: &UpgradeStatus) -> String {
+    match status.step {
+        0 => percent(status.weight),
+        step => format!(
+            "{} (step {step} of {})",
+            percent(status.weight),
+            status.steps
+        ),
+    }
+}
+
+/// `37/38 applied, 1 lagging 4 s: shop/web-2`.
+pub(super) fn applied(status: &UpgradeStatus) -> String {
+    let applied = status.applied.clone().unwrap_or_default();
+    let mut text = format!("{}/{} applied", applied.acked, applied.total);
+    if !applied.lagging.is_empty() {
+        let longest = applied
+            .lagging
+            .iter()
+            .filter_map(|lagging| lagging.since.map(|since| since.seconds))
+            .max()
+            .unwrap_or_default();
+        let names: Vec<&str> = applied
+            .lagging
+            .iter()
+            .take(3)
+            .map(|lagging| lagging.proxy.as_str())
+            .collect();
+        let more = if applied.lagging.len() > names.len() {
+            ", …"
+        } else {
+            ""
+        };
+        let _infallible = write!(
+            text,
+            ", {} lagging {longest} s: {}{more}",
+            applied.lagging.len(),
+            names.join(", ")
+        );
+    }
+    text
+}
+
+fn next_at(status: &UpgradeStatus) -> String {
+    let Some(at) = status.next_at else {
+        return String::new();
+    };
+    let left = SystemTime::try_from(at)
+        .map(time::until)
+        .unwrap_or_default();
+    match left.as_str() {
+        "" => at.to_string(),
+        left => format!("{at} (in {left})"),
+    }
+}
+
+/// Basis points as percent.
+pub(super) fn percent(basis_points: u32) -> String {
+    if basis_points.is_multiple_of(100) {
+        format!("{} %", basis_points / 100)
+    } else {
+        format!("{:.2} %", f64::from(basis_points) / 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use segue_proto::control::{Applied, LaggingProxy};
+
+    #[test]
+    fn who_lags_is_named() {
+        let status = UpgradeStatus {
+            applied: Some(Applied {
+                acked: 37,
+                total: 38,
+                lagging: vec![LaggingProxy {
+                    proxy: "shop/web-2".to_owned(),
+                    ..LaggingProxy::default()
+                }],
+            }),
+            ..UpgradeStatus::default()
+        };
+        assert_eq!(applied(&status), "37/38 applied, 1 lagging 0 s: shop/web-2");
+    }
+
+    #[test]
+    fn a_description_has_a_line_for_each_thing_that_is_known() {
+        let text = describe(&Upgrade {
+            namespace: "shop".to_owned(),
+            name: "checkout-v2-1".to_owned(),
+            status: Some(UpgradeStatus {
+                phase: "WarmUp".to_owned(),
+                weight: 500,
+                step: 1,
+                steps: 4,
+                ..UpgradeStatus::default()
+            }),
+            ..Upgrade::default()
+        });
+        assert!(text.contains("Weight     5 % (step 1 of 4)\n"), "{text}");
+        assert!(!text.contains("Until"), "{text}");
+    }
+}

@@ -1,0 +1,70 @@
+//! `ProxyService`.
+
+use super::convert;
+use crate::{engine::Handle, model::ProxyId};
+use segue_proto::control::{
+    GetProxyConfigRequest, ListProxiesRequest, ListProxiesResponse, ProxyConfig,
+    proxy_service_server::ProxyService,
+};
+use tonic::{Request, Response, Status};
+
+/// Names that an error lists.
+const NAMES_SHOWN: usize = 50;
+
+/// Shows the proxies.
+#[derive(Clone, Debug)]
+pub struct Proxies {
+    engine: Handle,
+}
+
+impl Proxies {
+    pub(super) fn new(engine: Handle) -> Self {
+        Self { engine }
+    }
+}
+
+#[tonic::async_trait]
+impl ProxyService for Proxies {
+    async fn list_proxies(
+        &self,
+        request: Request<ListProxiesRequest>,
+    ) -> Result<Response<ListProxiesResponse>, Status> {
+        let namespace = request.into_inner().namespace;
+        let within = |id: &ProxyId| {
+            namespace.is_empty() || id.0.split_once('/').is_some_and(|(of, _)| of == namespace)
+        };
+        let proxies = self
+            .engine
+            .board()
+            .proxies
+            .iter()
+            .filter(|(id, _)| within(id))
+            .map(|(_, view)| convert::proxy(view))
+            .collect();
+        Ok(Response::new(ListProxiesResponse { proxies }))
+    }
+
+    async fn get_proxy_config(
+        &self,
+        request: Request<GetProxyConfigRequest>,
+    ) -> Result<Response<ProxyConfig>, Status> {
+        let id = ProxyId::from(request.into_inner().id.as_str());
+        let board = self.engine.board();
+        if let Some(view) = board.proxies.get(&id) {
+            return Ok(Response::new(convert::proxy_config(view)));
+        }
+        let names: Vec<String> = board
+            .proxies
+            .keys()
+            .take(NAMES_SHOWN)
+            .map(ToString::to_string)
+            .collect();
+        Err(Status::not_found(match names.as_slice() {
+            [] => format!("proxy {id} is not connected, nor any other"),
+            names => format!(
+                "proxy {id} is not connected; connected are {}",
+                names.join(", ")
+            ),
+        }))
+    }
+}

@@ -1,0 +1,235 @@
+//! One service as proxies are told of it: its versions, their shares, who is ready.
+//!
+//! Decides how a service's catalog, the health of its instances and its run become a
+//! [`ServiceView`]; not when that is published. Pure. Invariants: the shares sum to 100 %, a
+//! version stays at weight 0 for as long as it has instances, and where in doubt the version that
+//! served before serves.
+
+use super::{
+    health::Healths,
+    run::Run,
+    services::ServiceMemory,
+    token::{TokenKey, default_cookie_name},
+};
+use crate::model::{
+    Affinity, CookieAffinity, Fuse, Instance, InstanceState, Phase, Policy, Service, ServiceKey,
+    ServiceView, SessionToken, Share, Side, Timestamp, VersionId, VersionView, Workload,
+    WorkloadKey,
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// The least time that a blown fuse keeps the new version out.
+const MIN_EJECTION: Duration = Duration::from_secs(60);
+/// Fewer 5xx in a row than this blow no fuse: unlike failed connects they may be the request's fault.
+const MIN_5XX: u32 = 3;
+
+/// What a view is made of.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    pub service: &'a Arc<Service>,
+    pub instances: &'a [Arc<Workload>],
+    pub healths: &'a Healths,
+    /// The run in force: an active one, or one that was rolled back while instances of its new
+    /// version are still there.
+    pub run: Option<&'a Run>,
+    pub policy: &'a Policy,
+    pub memory: &'a ServiceMemory,
+    pub tokens: &'a TokenKey,
+    pub now: Timestamp,
+}
+
+/// The service as proxies are told of it.
+pub(super) fn view(parts: &Parts<'_>) -> ServiceView {
+    ServiceView {
+        service: Arc::clone(parts.service),
+        instances: parts
+            .instances
+            .iter()
+            .map(|workload| Instance {
+                workload: Arc::clone(workload),
+                state: parts.state(workload),
+            })
+            .collect(),
+        versions: match parts.run {
+            Some(run) => parts.versions_of_run(run),
+            None => parts.versions_at_rest(),
+        },
+        affinity: affinity(&parts.service.key, parts.policy, parts.now),
+    }
+}
+
+/// The session cookie that a policy asks for.
+pub(super) fn affinity(
+    service: &ServiceKey,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<CookieAffinity> {
+    match &policy.affinity {
+        Affinity::None => None,
+        Affinity::Cookie {
+            name,
+            ttl,
+            path,
+            same_site,
+            secure,
+        } => {
+            let quarter = u64::try_from(ttl.as_millis() / 4)
+                .unwrap_or(u64::MAX)
+                .max(1);
+            Some(CookieAffinity {
+                name: name.clone().unwrap_or_else(|| default_cookie_name(service)),
+                path: path.clone(),
+                ttl: *ttl,
+                same_site: *same_site,
+                secure: *secure,
+                epoch: now.0 / quarter,
+            })
+        }
+    }
+}
+
+impl Parts<'_> {
+    fn state(&self, workload: &Workload) -> InstanceState {
+        if self.is_draining(&workload.key, &workload.version) {
+            InstanceState::Draining
+        } else if self.healths.is_ready(&workload.key) {
+            InstanceState::Ready
+        } else {
+            InstanceState::NotReady
+        }
+    }
+
+    fn is_draining(&self, workload: &WorkloadKey, version: &VersionId) -> bool {
+        let Some(run) = self.run else {
+            return self.memory.rolled_back.contains(version);
+        };
+        let side = if *version == run.spec.from {
+            Side::Old
+        } else if *version == run.spec.to {
+            Side::New
+        } else {
+            return self.memory.rolled_back.contains(version);
+        };
+        run.status.traffic.draining == Some(side) || run.status.drained.contains(workload)
+    }
+
+    fn count(&self, version: &VersionId) -> usize {
+        self.instances
+            .iter()
+            .filter(|workload| workload.version == *version)
+            .count()
+    }
+
+    fn versions_of_run(&self, run: &Run) -> Vec<VersionView> {
+        let (spec, status) = (&run.spec, &run.status);
+        let old_is_there = self.count(&spec.from) > 0;
+        let mut versions = vec![
+            VersionView {
+                id: spec.to.clone(),
+                weight: status.weight,
+                token: status
+                    .traffic
+                    .new_sessions_held
+                    .then(|| self.token(&spec.to))
+                    .flatten(),
+                fallback: Some(spec.from.clone()),
+                fuse: (status.phase != Phase::RolledBack).then(|| self.fuse()),
+            },
+            VersionView {
+                id: spec.from.clone(),
+                weight: status.weight.rest(),
+                token: status
+                    .traffic
+                    .old_sessions_held
+                    .then(|| self.token(&spec.from))
+                    .flatten(),
+                fallback: (status.traffic.new_is_fallback || !old_is_there)
+                    .then(|| spec.to.clone()),
+                fuse: None,
+            },
+        ];
+        versions.extend(
+            self.present()
+                .into_keys()
+                .filter(|version| *version != spec.from && *version != spec.to)
+                .map(idle),
+        );
+        versions
+    }
+
+    /// The stable version serves. Where none is known, each version by its number of instances:
+    /// that is what clients saw before the mesh came.
+    fn versions_at_rest(&self) -> Vec<VersionView> {
+        let present = self.present();
+        let Some(stable) = &self.memory.stable else {
+            return self.by_instances(&present);
+        };
+        let mut versions = vec![VersionView {
+            token: self.token(stable),
+            weight: Share::ALL,
+            ..idle(stable.clone())
+        }];
+        versions.extend(present.into_keys().filter(|id| id != stable).map(idle));
+        versions
+    }
+
+    fn by_instances(&self, present: &BTreeMap<VersionId, u64>) -> Vec<VersionView> {
+        let total: u64 = present.values().sum();
+        let mut left = Share::ALL.basis_points();
+        let mut versions: Vec<VersionView> = present
+            .iter()
+            .map(|(id, count)| {
+                let points = u16::try_from(count * 10_000 / total.max(1))
+                    .unwrap_or(0)
+                    .min(left);
+                left -= points;
+                VersionView {
+                    token: self.token(id),
+                    weight: Share::from_basis_points(points).unwrap_or(Share::ZERO),
+                    ..idle(id.clone())
+                }
+            })
+            .collect();
+        if let Some(first) = versions.first_mut() {
+            let points = first.weight.basis_points() + left;
+            first.weight = Share::from_basis_points(points).unwrap_or(first.weight);
+        }
+        versions
+    }
+
+    fn present(&self) -> BTreeMap<VersionId, u64> {
+        let mut present = BTreeMap::new();
+        for workload in self.instances {
+            *present.entry(workload.version.clone()).or_insert(0) += 1;
+        }
+        present
+    }
+
+    fn token(&self, version: &VersionId) -> Option<SessionToken> {
+        let epoch = self.memory.epoch(version);
+        match self.policy.affinity {
+            Affinity::None => None,
+            Affinity::Cookie { .. } => Some(self.tokens.token(&self.service.key, version, epoch)),
+        }
+    }
+
+    fn fuse(&self) -> Fuse {
+        let threshold = self.policy.health.failure_threshold.max(1);
+        Fuse {
+            consecutive_gateway_failure: threshold,
+            consecutive_5xx: threshold.max(MIN_5XX),
+            ejection: self.policy.rollback.window.max(MIN_EJECTION),
+        }
+    }
+}
+
+/// A version that has instances and no traffic.
+fn idle(id: VersionId) -> VersionView {
+    VersionView {
+        id,
+        weight: Share::ZERO,
+        token: None,
+        fallback: None,
+        fuse: None,
+    }
+}

@@ -1,0 +1,312 @@
+//! The engine's state and what comes into it.
+//!
+//! Synchronous and without a clock of its own: every input brings the time. [`super::task`] feeds
+//! it; [`super::turn`] decides.
+
+use super::{
+    board::{Board, UpgradeView},
+    compose,
+    health::Healths,
+    inbox::Answer,
+    index::Index,
+    journal::{DecisionLog, Journal, Recovered},
+    load::Loads,
+    observe::Eyes,
+    proxies::Proxies,
+    run::Run,
+    services::ServiceMemory,
+    token::TokenKey,
+};
+use crate::model::{
+    Catalog, Command, Generation, Observed, Policy, ServiceKey, Timestamp, UpgradeKey, WorkloadKey,
+    World,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+/// The one writer: owns everything that changes.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) journal: Journal,
+    pub(super) started: Timestamp,
+    pub(super) catalog: Catalog,
+    pub(super) index: Index,
+    pub(super) norms: Arc<Policy>,
+    pub(super) healths: Healths,
+    pub(super) loads: Loads,
+    pub(super) proxies: Proxies,
+    pub(super) tokens: TokenKey,
+    pub(super) services: BTreeMap<ServiceKey, ServiceMemory>,
+    pub(super) runs: BTreeMap<UpgradeKey, Run>,
+    /// The newest run of each service.
+    pub(super) current: BTreeMap<ServiceKey, UpgradeKey>,
+    /// The runs that are not over.
+    pub(super) active: BTreeSet<UpgradeKey>,
+    /// Runs that began before this process did.
+    pub(super) resumed: BTreeSet<UpgradeKey>,
+    /// Runs whose status waits for a generation.
+    pub(super) unpublished: BTreeSet<UpgradeKey>,
+    /// When each run's present generation went out.
+    pub(super) published_at: BTreeMap<UpgradeKey, Timestamp>,
+    pub(super) commands: BTreeMap<UpgradeKey, Vec<Command>>,
+    /// Services whose view may have changed.
+    pub(super) dirty: BTreeSet<ServiceKey>,
+    /// Services for which a run may have to begin.
+    pub(super) unsettled: BTreeSet<ServiceKey>,
+    pub(super) world: Arc<World>,
+    pub(super) last_generation: Generation,
+    pub(super) reserved_generation: u64,
+    pub(super) answers: VecDeque<(String, Answer)>,
+    pub(super) views: BTreeMap<UpgradeKey, Arc<UpgradeView>>,
+    pub(super) journal_error: Option<String>,
+}
+
+impl Engine {
+    /// Goes on from what the journal recovered, with the first catalog.
+    pub fn new(
+        (journal, recovered): (Journal, Recovered),
+        catalog: Catalog,
+        proxy_lease: Duration,
+        now: Timestamp,
+    ) -> Self {
+        let runs = recovered.runs;
+        let active: BTreeSet<UpgradeKey> = runs
+            .iter()
+            .filter(|(_, run)| run.is_active())
+            .map(|(key, _)| key.clone())
+            .collect();
+        let published = |key: &&UpgradeKey| {
+            runs.get(*key)
+                .is_some_and(|run| run.status.generation.is_some())
+        };
+        let mut engine = Self {
+            started: now,
+            index: Index::default(),
+            norms: Arc::new(Policy::default()),
+            healths: Healths::recovered(recovered.health),
+            loads: Loads::new(now),
+            proxies: Proxies::recovered(recovered.proxies, proxy_lease, now),
+            tokens: recovered.tokens,
+            services: recovered.services,
+            current: newest(&runs),
+            resumed: runs.keys().cloned().collect(),
+            // Their generation was the former process's: they get one of this one's.
+            unpublished: active.iter().filter(published).cloned().collect(),
+            published_at: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
+            world: Arc::new(World::default()),
+            last_generation: Generation(recovered.generation),
+            reserved_generation: recovered.generation,
+            answers: VecDeque::new(),
+            views: BTreeMap::new(),
+            journal_error: None,
+            catalog: Catalog::default(),
+            active,
+            runs,
+            journal,
+        };
+        for key in &engine.active {
+            tracing::info!(upgrade = %key, "resumes");
+        }
+        engine.learn_from_runs();
+        engine.catalog_changed(catalog);
+        engine
+    }
+
+    /// A run is written before what is remembered of its service: after a crash in between it
+    /// says what the memory lacks.
+    fn learn_from_runs(&mut self) {
+        for run in self.runs.values() {
+            self.services
+                .entry(run.spec.service.clone())
+                .or_default()
+                .learn_from_run(run);
+        }
+        for (service, key) in &self.current {
+            let (Some(run), Some(memory)) = (self.runs.get(key), self.services.get_mut(service))
+            else {
+                continue;
+            };
+            if memory.stable.is_none() {
+                memory.stable = Some(run.spec.from.clone());
+            }
+            if memory.stable.as_ref() == Some(&run.spec.from) {
+                memory.learn_from_end(run);
+            }
+        }
+    }
+
+    /// A source has read a new catalog.
+    pub fn catalog_changed(&mut self, catalog: Catalog) {
+        self.index = Index::new(&catalog);
+        self.healths.sync(&catalog);
+        self.loads
+            .retain(|workload| catalog.workloads.contains_key(workload));
+        self.dirty.extend(self.catalog.services.keys().cloned());
+        self.dirty.extend(catalog.services.keys().cloned());
+        self.unsettled.extend(catalog.services.keys().cloned());
+        for (key, spec) in &catalog.upgrades {
+            let Some(run) = self.runs.get(key).filter(|run| run.is_active()) else {
+                continue;
+            };
+            if run.spec.paused != spec.paused {
+                let command = if spec.paused {
+                    Command::Pause
+                } else {
+                    Command::Resume
+                };
+                self.commands.entry(key.clone()).or_default().push(command);
+            }
+        }
+        self.catalog = catalog;
+    }
+
+    /// A proxy was seen, or its reports came in.
+    pub fn observed(&mut self, observed: Observed, now: Timestamp) {
+        match observed {
+            Observed::Proxy(state) => {
+                let catalog = &self.catalog;
+                let exists = |key: &WorkloadKey| catalog.workloads.contains_key(key);
+                self.proxies.seen(state, exists, now);
+            }
+            Observed::ProxyGone { proxy, clean } => {
+                self.proxies.gone(&proxy, clean, now);
+                self.loads.proxy_gone(&proxy, clean);
+            }
+            Observed::Load(sample) => self.loads.record(&sample, &self.index),
+            Observed::Health(sample) => {
+                let Some(workload) = self.catalog.workloads.get(&sample.workload) else {
+                    return;
+                };
+                if self.healths.record(&sample, workload) {
+                    let ready = self.healths.is_ready(&sample.workload);
+                    tracing::info!(workload = %sample.workload, ready, "readiness changed");
+                    self.dirty
+                        .extend(self.index.services_of(&sample.workload).iter().cloned());
+                }
+            }
+        }
+    }
+
+    /// Where decisions are read back.
+    pub fn decisions(&self) -> &DecisionLog {
+        self.journal.decisions()
+    }
+
+    /// Why the state folder can't be written, where it can't.
+    pub fn journal_error(&self) -> Option<&str> {
+        self.journal_error.as_deref()
+    }
+
+    /// Everything that can be seen.
+    pub fn board(&mut self, now: Timestamp) -> Board {
+        self.refresh_views(now);
+        Board {
+            upgrades: self.views.clone(),
+            proxies: Arc::new(self.proxies.views()),
+            generation: self.world.generation,
+            journal_error: self.journal_error.clone(),
+        }
+    }
+
+    fn refresh_views(&mut self, now: Timestamp) {
+        self.views.retain(|key, _| self.runs.contains_key(key));
+        let missing = self
+            .runs
+            .keys()
+            .filter(|key| !self.views.contains_key(*key));
+        let keys: BTreeSet<UpgradeKey> = missing.chain(self.current.values()).cloned().collect();
+        for key in keys {
+            if let Some(view) = self.view(&key, now) {
+                match self.views.get(&key) {
+                    Some(before) if **before == view => {}
+                    _ => {
+                        self.views.insert(key, Arc::new(view));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn view(&self, key: &UpgradeKey, now: Timestamp) -> Option<UpgradeView> {
+        let run = self.runs.get(key)?;
+        let eyes = self.eyes();
+        Some(UpgradeView {
+            spec: run.spec.clone(),
+            status: run.status.clone(),
+            created: run.created,
+            resource_version: run.resource_version,
+            steps: self.policy(&run.spec.service).steps.len(),
+            old: eyes.numbers(run, &run.spec.from, now),
+            new: eyes.numbers(run, &run.spec.to, now),
+        })
+    }
+
+    pub(super) fn eyes(&self) -> Eyes<'_> {
+        Eyes {
+            catalog: &self.catalog,
+            index: &self.index,
+            healths: &self.healths,
+            loads: &self.loads,
+            proxies: &self.proxies,
+        }
+    }
+
+    pub(super) fn policy(&self, service: &ServiceKey) -> Arc<Policy> {
+        let policy = self.catalog.policies.get(service).unwrap_or(&self.norms);
+        Arc::clone(policy)
+    }
+
+    /// The run that shapes a service's traffic: an active one, or one that was rolled back while
+    /// instances of its new version are still there beside the version that serves.
+    fn run_in_force(&self, service: &ServiceKey, memory: &ServiceMemory) -> Option<&Run> {
+        let run = self.runs.get(self.current.get(service)?)?;
+        let lingers = || {
+            memory.stable.as_ref() == Some(&run.spec.from)
+                && memory.rolled_back.contains(&run.spec.to)
+        };
+        (run.is_active() || lingers()).then_some(run)
+    }
+
+    /// A service as proxies are to be told of it now.
+    pub(super) fn compose(
+        &self,
+        key: &ServiceKey,
+        now: Timestamp,
+    ) -> Option<crate::model::ServiceView> {
+        let service = self.catalog.services.get(key)?;
+        let unknown = ServiceMemory::default();
+        let memory = self.services.get(key).unwrap_or(&unknown);
+        Some(compose::view(&compose::Parts {
+            service,
+            instances: self.index.instances(key),
+            healths: &self.healths,
+            run: self.run_in_force(key, memory),
+            policy: &self.policy(key),
+            memory,
+            tokens: &self.tokens,
+            now,
+        }))
+    }
+}
+
+/// The newest run of each service.
+pub(super) fn newest(runs: &BTreeMap<UpgradeKey, Run>) -> BTreeMap<ServiceKey, UpgradeKey> {
+    let mut newest: BTreeMap<ServiceKey, &Run> = BTreeMap::new();
+    for run in runs.values() {
+        let rank = |run: &Run| (run.is_active(), run.created);
+        let other = newest.entry(run.spec.service.clone()).or_insert(run);
+        if rank(run) > rank(other) {
+            *other = run;
+        }
+    }
+    newest
+        .into_iter()
+        .map(|(service, run)| (service, run.spec.key.clone()))
+        .collect()
+}

@@ -1,0 +1,193 @@
+//! Which instances are ready, from single check results.
+//!
+//! An instance with a probe is not ready until its first success; one without a probe is ready
+//! until its checks say otherwise. What was last known is kept over a restart, so that a control
+//! plane that comes back takes no instance out of service. Invariant: exactly the catalog's
+//! workloads are known.
+
+use crate::model::{Catalog, HealthSample, VersionId, Workload, WorkloadKey};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Failures in a row that take out an instance without a probe of its own.
+const DEFAULT_FAILURE_THRESHOLD: u32 = 3;
+
+/// What outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ReadinessRecord {
+    version: VersionId,
+    address: IpAddr,
+    ready: bool,
+}
+
+#[derive(Debug)]
+struct Readiness {
+    record: ReadinessRecord,
+    failures: u32,
+    successes: u32,
+}
+
+/// The readiness of every instance.
+#[derive(Debug, Default)]
+pub(super) struct Healths {
+    known: BTreeMap<WorkloadKey, Readiness>,
+    changed: bool,
+}
+
+impl Healths {
+    pub(super) fn recovered(records: BTreeMap<WorkloadKey, ReadinessRecord>) -> Self {
+        let known = records
+            .into_iter()
+            .map(|(key, record)| (key, Readiness::of(record)))
+            .collect();
+        Self {
+            known,
+            changed: false,
+        }
+    }
+
+    /// Takes up new instances, forgets those that went. A workload that came back as another
+    /// version or elsewhere is a new instance.
+    pub(super) fn sync(&mut self, catalog: &Catalog) {
+        let before = self.known.len();
+        self.known.retain(|key, known| {
+            catalog
+                .workloads
+                .get(key)
+                .is_some_and(|workload| known.record.is_of(workload))
+        });
+        self.changed |= self.known.len() != before;
+        for (key, workload) in &catalog.workloads {
+            if !self.known.contains_key(key) {
+                let record = ReadinessRecord {
+                    version: workload.version.clone(),
+                    address: workload.address,
+                    ready: workload.readiness.is_none(),
+                };
+                self.known.insert(key.clone(), Readiness::of(record));
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Counts one check result. True where the instance became ready or ceased to be.
+    pub(super) fn record(&mut self, sample: &HealthSample, workload: &Workload) -> bool {
+        let Some(known) = self.known.get_mut(&sample.workload) else {
+            return false;
+        };
+        let (to_fail, to_pass) = workload
+            .readiness
+            .as_ref()
+            .map_or((DEFAULT_FAILURE_THRESHOLD, 1), |probe| {
+                (probe.failure_threshold, probe.success_threshold)
+            });
+        if sample.healthy {
+            known.failures = 0;
+            known.successes = known.successes.saturating_add(1);
+        } else {
+            known.successes = 0;
+            known.failures = known.failures.saturating_add(1);
+        }
+        let ready = if known.record.ready {
+            known.failures < to_fail.max(1)
+        } else {
+            known.successes >= to_pass.max(1)
+        };
+        let flipped = ready != known.record.ready;
+        known.record.ready = ready;
+        self.changed |= flipped;
+        flipped
+    }
+
+    pub(super) fn is_ready(&self, workload: &WorkloadKey) -> bool {
+        self.known
+            .get(workload)
+            .is_some_and(|known| known.record.ready)
+    }
+
+    /// Failed checks in a row.
+    pub(super) fn failures(&self, workload: &WorkloadKey) -> u32 {
+        self.known.get(workload).map_or(0, |known| known.failures)
+    }
+
+    /// What is to be written, where it changed since the last call.
+    pub(super) fn take_changed(&mut self) -> Option<BTreeMap<WorkloadKey, ReadinessRecord>> {
+        std::mem::take(&mut self.changed).then(|| {
+            self.known
+                .iter()
+                .map(|(key, known)| (key.clone(), known.record.clone()))
+                .collect()
+        })
+    }
+
+    /// The records were not written: they are still to be.
+    pub(super) fn not_written(&mut self) {
+        self.changed = true;
+    }
+}
+
+impl Readiness {
+    fn of(record: ReadinessRecord) -> Self {
+        Self {
+            record,
+            failures: 0,
+            successes: 0,
+        }
+    }
+}
+
+impl ReadinessRecord {
+    fn is_of(&self, workload: &Workload) -> bool {
+        self.version == workload.version && self.address == workload.address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::support::{catalog, sample, workload};
+
+    fn ready_after(healths: &mut Healths, results: &[bool]) -> bool {
+        let workload = workload("a-0", "v1", 1);
+        for healthy in results {
+            healths.record(&sample("a-0", *healthy), &workload);
+        }
+        healths.is_ready(&workload.key)
+    }
+
+    #[test]
+    fn an_instance_with_a_probe_is_ready_from_its_first_success() {
+        let mut healths = Healths::default();
+        healths.sync(&catalog(&[("a-0", "v1")]));
+        assert!(!ready_after(&mut healths, &[false]));
+        assert!(ready_after(&mut healths, &[true]));
+    }
+
+    #[test]
+    fn it_takes_as_many_failures_in_a_row_as_the_probe_says() {
+        let mut healths = Healths::default();
+        healths.sync(&catalog(&[("a-0", "v1")]));
+        assert!(ready_after(
+            &mut healths,
+            &[true, false, false, true, false, false]
+        ));
+        assert!(!ready_after(&mut healths, &[false]));
+        assert_eq!(healths.failures(&WorkloadKey::new("shop", "a-0")), 3);
+    }
+
+    #[test]
+    fn readiness_outlives_a_restart_but_not_a_change_of_version() {
+        let mut healths = Healths::default();
+        healths.sync(&catalog(&[("a-0", "v1")]));
+        ready_after(&mut healths, &[true]);
+        let records = healths.take_changed().unwrap();
+
+        let mut same = Healths::recovered(records.clone());
+        same.sync(&catalog(&[("a-0", "v1")]));
+        assert!(same.is_ready(&WorkloadKey::new("shop", "a-0")));
+
+        let mut other = Healths::recovered(records);
+        other.sync(&catalog(&[("a-0", "v2")]));
+        assert!(!other.is_ready(&WorkloadKey::new("shop", "a-0")));
+    }
+}

@@ -1,0 +1,60 @@
+//! The journal alone.
+
+use super::Journal;
+use crate::model::{Decision, Observation, Phase, Timestamp, UpgradeKey};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _};
+
+fn decision(rule: &str) -> Decision {
+    Decision {
+        at: Timestamp(1),
+        phase: Phase::WarmUp,
+        rule: rule.to_owned(),
+        verdict: "goes on".to_owned(),
+    }
+}
+
+#[test]
+fn the_token_key_is_made_once_and_nobody_else_can_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Journal::open(folder.path()).unwrap());
+    let path = folder.path().join("token-key");
+    let key = fs::read(&path).unwrap();
+    assert_eq!(key.len(), 32);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    drop(Journal::open(folder.path()).unwrap());
+    assert_eq!(fs::read(&path).unwrap(), key);
+}
+
+#[test]
+fn a_decision_that_was_cut_off_is_skipped_and_the_next_one_stands_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(folder.path()).unwrap();
+    let key = UpgradeKey::new("shop", "checkout-v2-1");
+    journal
+        .record(&key, &decision("A"), &Observation::default())
+        .unwrap();
+    let path = folder.path().join("decisions/shop/checkout-v2-1.jsonl");
+    let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(b"{\"at\":2,\"pha").unwrap();
+    journal
+        .record(&key, &decision("B"), &Observation::default())
+        .unwrap();
+    let rules: Vec<String> = journal
+        .decisions()
+        .read(&key)
+        .unwrap()
+        .map(|line| line.unwrap().decision.rule)
+        .collect();
+    assert_eq!(rules, ["A", "B"]);
+}
+
+#[test]
+fn an_upgrade_without_decisions_has_an_empty_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(folder.path()).unwrap();
+    let key = UpgradeKey::new("shop", "none");
+    assert_eq!(journal.decisions().read(&key).unwrap().count(), 0);
+}

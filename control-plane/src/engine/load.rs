@@ -1,0 +1,385 @@
+//! What the proxies' load reports say of each instance: what is active there, since when nothing
+//! is, who keeps it out, how many requests a second.
+//!
+//! A reporter that stops mentioning an instance has nothing there: our sidecars say zeros
+//! explicitly, other proxies leave idle endpoints out. What was active before this process began
+//! is unknown, so nothing counts as quiet since before then.
+
+use super::index::Index;
+use crate::model::{
+    EndpointSample, LoadSample, ProxyId, ServiceKey, Timestamp, VersionId, WorkloadKey,
+};
+use segue_proto::names::ClusterName;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+/// Rates are taken over so much time.
+const RATE_SPAN: Duration = Duration::from_secs(2);
+/// Reports this old say nothing about the present rate.
+const RATE_AGE: Duration = Duration::from_secs(15);
+/// Reports kept of one reporter for the rates.
+const KEPT: usize = 16;
+
+/// All reporters' views of all instances.
+#[derive(Debug)]
+pub(super) struct Loads {
+    started: Timestamp,
+    instances: BTreeMap<WorkloadKey, BTreeMap<Reporter, Reports>>,
+    sessions: BTreeMap<(ServiceKey, VersionId), Timestamp>,
+}
+
+/// Who reports: an instance's own proxy, or a client's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Reporter {
+    own: bool,
+    proxy: ProxyId,
+}
+
+#[derive(Debug, Default)]
+struct Reports {
+    levels: Counts,
+    last_activity: Option<Timestamp>,
+    newest: Timestamp,
+    recent: VecDeque<Window>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    issued: u64,
+    errors: u64,
+    requests: u64,
+    connections: u64,
+    opened: u64,
+    ejected: bool,
+}
+
+#[derive(Debug)]
+struct Window {
+    at: Timestamp,
+    span: Duration,
+    issued: u64,
+    errors: u64,
+}
+
+/// What is known of one instance's activity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub active: u64,
+    pub last_activity: Option<Timestamp>,
+    pub last_report: Option<Timestamp>,
+    pub ejected_by: u32,
+}
+
+/// An instance's present traffic, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Traffic {
+    pub requests_per_second: f64,
+    pub errors_per_second: f64,
+    pub requests: u64,
+    pub connections: u64,
+}
+
+impl Loads {
+    pub(super) fn new(started: Timestamp) -> Self {
+        Self {
+            started,
+            instances: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn record(&mut self, sample: &LoadSample, index: &Index) {
+        let mut mentioned: BTreeMap<(WorkloadKey, bool), Counts> = BTreeMap::new();
+        for endpoint in &sample.endpoints {
+            let Ok(cluster) = endpoint.cluster.parse::<ClusterName>() else {
+                continue;
+            };
+            self.note_session(&cluster, endpoint, sample.at);
+            if let Some(instance) = instance_of(&cluster, endpoint, sample, index) {
+                mentioned.entry(instance).or_default().add(endpoint);
+            }
+        }
+        for (workload, reporters) in &mut self.instances {
+            for (reporter, reports) in reporters {
+                if reporter.proxy == sample.proxy {
+                    let counts = mentioned
+                        .remove(&(workload.clone(), reporter.own))
+                        .unwrap_or_default();
+                    reports.add(counts, sample.at);
+                }
+            }
+        }
+        for ((workload, own), counts) in mentioned {
+            let reporter = Reporter {
+                own,
+                proxy: sample.proxy.clone(),
+            };
+            self.instances
+                .entry(workload)
+                .or_default()
+                .entry(reporter)
+                .or_default()
+                .add(counts, sample.at);
+        }
+    }
+
+    /// A session began or was placed: its version still has sessions.
+    fn note_session(&mut self, cluster: &ClusterName, sample: &EndpointSample, at: Timestamp) {
+        if sample.pinned_requests == 0 && sample.new_sessions == 0 {
+            return;
+        }
+        let ClusterName::Outbound { version, host, .. } = cluster else {
+            return;
+        };
+        let mut labels = host.split('.');
+        if let (Some(service), Some(namespace)) = (labels.next(), labels.next()) {
+            let key = (
+                ServiceKey::new(namespace, service),
+                VersionId::from(version.as_str()),
+            );
+            self.sessions.insert(key, at);
+        }
+    }
+
+    /// A proxy has gone: what it said as a client no longer counts; what it said of its own
+    /// application does, unless it said goodbye.
+    pub(super) fn proxy_gone(&mut self, proxy: &ProxyId, clean: bool) {
+        for reporters in self.instances.values_mut() {
+            reporters.retain(|reporter, _| reporter.proxy != *proxy || (reporter.own && !clean));
+        }
+    }
+
+    /// Forgets instances that are no more.
+    pub(super) fn retain(&mut self, exists: impl Fn(&WorkloadKey) -> bool) {
+        self.instances.retain(|workload, _| exists(workload));
+    }
+
+    /// What is active on an instance. `expects_own`: its own proxy is known, so that nothing is
+    /// known before that has reported.
+    pub(super) fn activity(&self, workload: &WorkloadKey, expects_own: bool) -> Usage {
+        let Some(reporters) = self.instances.get(workload) else {
+            return Usage::default();
+        };
+        let mut activity = Usage::default();
+        for (reporter, reports) in reporters {
+            let levels = reports.levels;
+            activity.active += levels.requests + levels.connections;
+            activity.last_activity = activity.last_activity.max(reports.last_activity);
+            activity.ejected_by += u32::from(levels.ejected && !reporter.own);
+        }
+        activity.last_report = reporters.values().map(|reports| reports.newest).min();
+        if activity.last_report.is_some() {
+            activity.last_activity = activity.last_activity.max(Some(self.started));
+        }
+        if expects_own && !reporters.keys().any(|reporter| reporter.own) {
+            activity.last_report = None;
+        }
+        activity
+    }
+
+    /// An instance's present traffic by its own proxy, else by its clients'.
+    pub(super) fn traffic(&self, workload: &WorkloadKey, now: Timestamp) -> Traffic {
+        let Some(reporters) = self.instances.get(workload) else {
+            return Traffic::default();
+        };
+        let own = reporters.keys().any(|reporter| reporter.own);
+        reporters
+            .iter()
+            .filter(|(reporter, _)| reporter.own == own)
+            .fold(Traffic::default(), |sum, (_, reports)| {
+                let (requests, errors) = reports.rates(now);
+                Traffic {
+                    requests_per_second: sum.requests_per_second + requests,
+                    errors_per_second: sum.errors_per_second + errors,
+                    requests: sum.requests + reports.levels.requests,
+                    connections: sum.connections + reports.levels.connections,
+                }
+            })
+    }
+
+    /// When a session of a version last began or placed a request.
+    pub(super) fn last_session(
+        &self,
+        service: &ServiceKey,
+        version: &VersionId,
+    ) -> Option<Timestamp> {
+        self.sessions
+            .get(&(service.clone(), version.clone()))
+            .copied()
+    }
+}
+
+/// The instance an endpoint's numbers are about, and whether its own proxy says them.
+fn instance_of(
+    cluster: &ClusterName,
+    endpoint: &EndpointSample,
+    sample: &LoadSample,
+    index: &Index,
+) -> Option<(WorkloadKey, bool)> {
+    match cluster {
+        ClusterName::Inbound { .. } => sample.workload.clone().map(|own| (own, true)),
+        ClusterName::Outbound { .. } => {
+            let address = endpoint.address?;
+            index.owner(&address).map(|owner| (owner.clone(), false))
+        }
+        _ => None,
+    }
+}
+
+impl Counts {
+    fn add(&mut self, sample: &EndpointSample) {
+        self.issued += sample.issued;
+        self.errors += sample.errors;
+        self.requests += sample.requests_active;
+        self.connections += sample.connections_active;
+        self.opened += sample.connections_opened;
+        self.ejected |= sample.ejected;
+    }
+
+    fn is_active(&self) -> bool {
+        self.issued + self.requests + self.connections + self.opened > 0
+    }
+}
+
+impl Reports {
+    fn add(&mut self, counts: Counts, at: Timestamp) {
+        if counts.is_active() {
+            self.last_activity = Some(at);
+        }
+        if self.newest > Timestamp::default() {
+            self.recent.push_front(Window {
+                at,
+                span: at.since(self.newest),
+                issued: counts.issued,
+                errors: counts.errors,
+            });
+            self.recent.truncate(KEPT);
+        }
+        self.levels = counts;
+        self.newest = at;
+    }
+
+    /// Requests and errors a second over the last reports that make up [`RATE_SPAN`].
+    fn rates(&self, now: Timestamp) -> (f64, f64) {
+        let mut span = Duration::ZERO;
+        let (mut issued, mut errors) = (0_u64, 0_u64);
+        for window in &self.recent {
+            if span >= RATE_SPAN || now.since(window.at) > RATE_AGE {
+                break;
+            }
+            span += window.span;
+            issued += window.issued;
+            errors += window.errors;
+        }
+        (per_second(issued, span), per_second(errors, span))
+    }
+}
+
+fn per_second(count: u64, span: Duration) -> f64 {
+    if span.is_zero() {
+        return 0.0;
+    }
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / span.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::support::{at, catalog};
+
+    fn endpoint(cluster: &str, requests_active: u64) -> EndpointSample {
+        EndpointSample {
+            cluster: cluster.to_owned(),
+            address: Some("10.0.0.1:8080".parse().unwrap()),
+            requests_active,
+            ..EndpointSample::default()
+        }
+    }
+
+    fn report(proxy: &str, seconds: u64, endpoints: Vec<EndpointSample>) -> LoadSample {
+        LoadSample {
+            proxy: proxy.into(),
+            workload: crate::model::Key::try_from(proxy.to_owned()).ok(),
+            at: at(seconds),
+            endpoints,
+        }
+    }
+
+    const OUTBOUND: &str = "outbound|80|v1|checkout.shop.svc.cluster.local";
+
+    fn fixture() -> (Loads, Index, WorkloadKey) {
+        let index = Index::new(&catalog(&[("a-0", "v1")]));
+        (Loads::new(at(0)), index, WorkloadKey::new("shop", "a-0"))
+    }
+
+    #[test]
+    fn activity_sums_all_reporters_and_the_oldest_report_counts() {
+        let (mut loads, index, key) = fixture();
+        loads.record(
+            &report("shop/a-0", 5, vec![endpoint("inbound|8080||", 2)]),
+            &index,
+        );
+        loads.record(&report("shop/web", 7, vec![endpoint(OUTBOUND, 1)]), &index);
+        let activity = loads.activity(&key, true);
+        assert_eq!(activity.active, 3);
+        assert_eq!(activity.last_report, Some(at(5)));
+        assert_eq!(activity.last_activity, Some(at(7)));
+    }
+
+    #[test]
+    fn a_reporter_that_no_longer_mentions_an_instance_has_nothing_there() {
+        let (mut loads, index, key) = fixture();
+        loads.record(&report("shop/web", 5, vec![endpoint(OUTBOUND, 1)]), &index);
+        loads.record(&report("shop/web", 6, vec![]), &index);
+        let activity = loads.activity(&key, false);
+        assert_eq!(activity.active, 0);
+        assert_eq!(activity.last_report, Some(at(6)));
+        assert_eq!(activity.last_activity, Some(at(5)));
+    }
+
+    #[test]
+    fn before_its_own_proxy_has_reported_nothing_is_known() {
+        let (mut loads, index, key) = fixture();
+        loads.record(&report("shop/web", 5, vec![endpoint(OUTBOUND, 0)]), &index);
+        assert_eq!(loads.activity(&key, true).last_report, None);
+        assert_eq!(loads.activity(&key, false).last_report, Some(at(5)));
+    }
+
+    #[test]
+    fn a_proxy_that_went_no_longer_counts_as_a_client() {
+        let (mut loads, index, key) = fixture();
+        loads.record(&report("shop/web", 5, vec![endpoint(OUTBOUND, 4)]), &index);
+        loads.proxy_gone(&"shop/web".into(), false);
+        assert_eq!(loads.activity(&key, false).active, 0);
+    }
+
+    #[test]
+    fn rates_come_from_the_instances_own_proxy_where_there_is_one() {
+        let (mut loads, index, key) = fixture();
+        for second in 1..=4 {
+            let mut own = endpoint("inbound|8080||", 0);
+            own.issued = 100;
+            own.errors = 10;
+            loads.record(&report("shop/a-0", second, vec![own]), &index);
+            let mut client = endpoint(OUTBOUND, 0);
+            client.issued = 500;
+            loads.record(&report("shop/web", second, vec![client]), &index);
+        }
+        let traffic = loads.traffic(&key, at(4));
+        assert!((traffic.requests_per_second - 100.0).abs() < 0.01);
+        assert!((traffic.errors_per_second - 10.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn sessions_are_noted_by_version() {
+        let (mut loads, index, _) = fixture();
+        let mut pinned = endpoint(OUTBOUND, 0);
+        pinned.pinned_requests = 1;
+        loads.record(&report("shop/web", 9, vec![pinned]), &index);
+        let service = ServiceKey::new("shop", "checkout");
+        assert_eq!(loads.last_session(&service, &"v1".into()), Some(at(9)));
+        assert_eq!(loads.last_session(&service, &"v2".into()), None);
+    }
+}

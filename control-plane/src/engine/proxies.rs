@@ -1,0 +1,283 @@
+//! The proxies and the ACK barrier.
+//!
+//! The interest set of a service is every proxy that is subscribed to it. A proxy leaves it at
+//! once when it says goodbye or its workload is gone; one that is cut off counts as lagging until
+//! its lease has run out. Those that were connected before a restart are expected back for as
+//! long. Invariant: a step is never complete because somebody is merely not connected yet.
+
+use crate::model::{
+    Applied, Generation, Key, Lagging, ProxyId, ProxyState, ServiceKey, Timestamp, WorkloadKey,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// What outlives the process: who is expected back after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProxyRecord {
+    services: BTreeSet<ServiceKey>,
+    /// It is the sidecar of a workload, and goes with that.
+    is_workload: bool,
+}
+
+/// A proxy as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    record: ProxyRecord,
+    /// None: known from before a restart.
+    state: Option<Arc<ProxyState>>,
+    connected_at: Timestamp,
+    /// When its stream broke off.
+    gone_at: Option<Timestamp>,
+}
+
+/// A proxy that is connected, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyView {
+    /// What it is subscribed to and has applied.
+    pub state: Arc<ProxyState>,
+    /// Since when it is connected.
+    pub connected_at: Timestamp,
+}
+
+/// All proxies.
+#[derive(Debug)]
+pub(super) struct Proxies {
+    lease: Duration,
+    known: BTreeMap<ProxyId, Known>,
+    /// The records changed since they were written.
+    changed: bool,
+}
+
+impl Proxies {
+    pub(super) fn recovered(
+        records: BTreeMap<ProxyId, ProxyRecord>,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Self {
+        let known = records
+            .into_iter()
+            .map(|(proxy, record)| {
+                let known = Known {
+                    record,
+                    state: None,
+                    connected_at: now,
+                    gone_at: Some(now),
+                };
+                (proxy, known)
+            })
+            .collect();
+        Self {
+            lease,
+            known,
+            changed: false,
+        }
+    }
+
+    /// A proxy connected or its state changed.
+    pub(super) fn seen(
+        &mut self,
+        state: ProxyState,
+        is_workload: impl Fn(&WorkloadKey) -> bool,
+        now: Timestamp,
+    ) {
+        let before = self.known.get(&state.proxy);
+        let record = ProxyRecord {
+            services: state.interest.clone(),
+            is_workload: before.is_some_and(|known| known.record.is_workload)
+                || workload_of(&state.proxy).is_some_and(|key| is_workload(&key)),
+        };
+        self.changed |= before.map(|known| &known.record) != Some(&record);
+        let connected_at = match before {
+            Some(known) if known.gone_at.is_none() => known.connected_at,
+            _ => now,
+        };
+        let known = Known {
+            record,
+            connected_at,
+            gone_at: None,
+            state: Some(Arc::new(state)),
+        };
+        if let Some(state) = &known.state {
+            self.known.insert(state.proxy.clone(), known);
+        }
+    }
+
+    /// A proxy's stream ended.
+    pub(super) fn gone(&mut self, proxy: &ProxyId, clean: bool, now: Timestamp) {
+        if clean {
+            self.changed |= self.known.remove(proxy).is_some();
+        } else if let Some(known) = self.known.get_mut(proxy) {
+            known.gone_at = Some(now);
+        }
+    }
+
+    /// Lets go of sidecars whose workload is gone, and of proxies whose lease has run out.
+    pub(super) fn fence(&mut self, exists: impl Fn(&WorkloadKey) -> bool, now: Timestamp) {
+        let (lease, before) = (self.lease, self.known.len());
+        self.known.retain(|proxy, known| {
+            let orphaned =
+                known.record.is_workload && workload_of(proxy).is_some_and(|key| !exists(&key));
+            let fenced = known.gone_at.is_some_and(|gone| now.since(gone) >= lease);
+            if fenced && !orphaned {
+                tracing::warn!(%proxy, ?lease, "proxy did not come back within its lease: fenced");
+            }
+            // A connected sidecar whose workload is not there (yet) is still shown to people.
+            !fenced && (!orphaned || known.gone_at.is_none())
+        });
+        self.changed |= self.known.len() != before;
+    }
+
+    /// How far a generation has come among the proxies subscribed to a service.
+    pub(super) fn applied(
+        &self,
+        service: &ServiceKey,
+        generation: Generation,
+        published_at: Timestamp,
+        exists: impl Fn(&WorkloadKey) -> bool,
+    ) -> Applied {
+        let mut applied = Applied::default();
+        for (proxy, known) in &self.known {
+            let orphaned =
+                known.record.is_workload && workload_of(proxy).is_some_and(|key| !exists(&key));
+            if orphaned || !known.record.services.contains(service) {
+                continue;
+            }
+            applied.total += 1;
+            let state = known.state.as_ref();
+            if state.is_some_and(|state| state.acked >= generation) {
+                applied.acked += 1;
+            } else {
+                applied.lagging.push(Lagging {
+                    proxy: proxy.clone(),
+                    since: known
+                        .gone_at
+                        .unwrap_or(known.connected_at)
+                        .max(published_at),
+                    nack: state.and_then(|state| state.nacks.get(service).cloned()),
+                });
+            }
+        }
+        applied
+    }
+
+    /// True where a proxy is known, connected or expected back.
+    pub(super) fn contains(&self, workload: &WorkloadKey) -> bool {
+        self.known
+            .contains_key(&ProxyId::from(workload.to_string().as_str()))
+    }
+
+    /// The connected ones.
+    pub(super) fn views(&self) -> BTreeMap<ProxyId, ProxyView> {
+        self.known
+            .iter()
+            .filter(|(_, known)| known.gone_at.is_none())
+            .filter_map(|(proxy, known)| {
+                let view = ProxyView {
+                    state: Arc::clone(known.state.as_ref()?),
+                    connected_at: known.connected_at,
+                };
+                Some((proxy.clone(), view))
+            })
+            .collect()
+    }
+
+    /// What is to be written, where it changed since the last call.
+    pub(super) fn take_changed(&mut self) -> Option<BTreeMap<ProxyId, ProxyRecord>> {
+        std::mem::take(&mut self.changed).then(|| {
+            self.known
+                .iter()
+                .map(|(proxy, known)| (proxy.clone(), known.record.clone()))
+                .collect()
+        })
+    }
+
+    /// The records were not written: they are still to be.
+    pub(super) fn not_written(&mut self) {
+        self.changed = true;
+    }
+}
+
+fn workload_of(proxy: &ProxyId) -> Option<WorkloadKey> {
+    Key::try_from(proxy.0.to_string()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::support::{at, proxy};
+
+    const LEASE: Duration = Duration::from_secs(15);
+
+    fn checkout() -> ServiceKey {
+        ServiceKey::new("shop", "checkout")
+    }
+
+    fn proxies() -> Proxies {
+        Proxies::recovered(BTreeMap::new(), LEASE, at(0))
+    }
+
+    fn applied(proxies: &Proxies, generation: u64) -> Applied {
+        proxies.applied(&checkout(), Generation(generation), at(0), |_| true)
+    }
+
+    #[test]
+    fn a_generation_is_applied_when_every_subscriber_has_acked_it_or_a_later_one() {
+        let mut proxies = proxies();
+        proxies.seen(proxy("shop/web-0", 4), |_| true, at(1));
+        proxies.seen(proxy("shop/web-1", 5), |_| true, at(1));
+        let result = applied(&proxies, 5);
+        assert_eq!((result.acked, result.total), (1, 2));
+        assert_eq!(result.lagging[0].proxy, "shop/web-0".into());
+        proxies.seen(proxy("shop/web-0", 6), |_| true, at(2));
+        assert!(applied(&proxies, 5).is_complete());
+    }
+
+    #[test]
+    fn a_proxy_that_says_goodbye_leaves_at_once_and_one_that_breaks_off_after_its_lease() {
+        let mut proxies = proxies();
+        proxies.seen(proxy("shop/web-0", 1), |_| true, at(1));
+        proxies.seen(proxy("shop/web-1", 1), |_| true, at(1));
+        proxies.gone(&"shop/web-0".into(), true, at(2));
+        proxies.gone(&"shop/web-1".into(), false, at(2));
+        assert_eq!(applied(&proxies, 2).lagging.len(), 1);
+        proxies.fence(|_| true, at(16));
+        assert_eq!(applied(&proxies, 2).lagging.len(), 1);
+        proxies.fence(|_| true, at(17));
+        assert!(applied(&proxies, 2).is_complete());
+    }
+
+    #[test]
+    fn a_sidecar_leaves_with_its_workload() {
+        let mut proxies = proxies();
+        proxies.seen(proxy("shop/web-0", 1), |_| true, at(1));
+        let result = proxies.applied(&checkout(), Generation(2), at(0), |_| false);
+        assert!(result.is_complete());
+    }
+
+    #[test]
+    fn proxies_known_before_a_restart_are_expected_back() {
+        let mut before = proxies();
+        before.seen(proxy("shop/web-0", 9), |_| true, at(1));
+        let records = before.take_changed().unwrap();
+        assert!(before.take_changed().is_none());
+
+        let mut after = Proxies::recovered(records, LEASE, at(100));
+        assert_eq!(applied(&after, 1).lagging.len(), 1);
+        after.seen(proxy("shop/web-0", 1), |_| true, at(101));
+        assert!(applied(&after, 1).is_complete());
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_message() {
+        let mut proxies = proxies();
+        let mut state = proxy("shop/web-0", 1);
+        state.nacks.insert(checkout(), "lb_policy: no".to_owned());
+        proxies.seen(state, |_| true, at(1));
+        let result = applied(&proxies, 2);
+        assert_eq!(result.lagging[0].nack.as_deref(), Some("lb_policy: no"));
+    }
+}

@@ -1,0 +1,8 @@
+//! The engine in process, with a journal in a temporary folder, an explicit clock and observations
+//! by hand.
+
+mod composing;
+mod living;
+mod resuming;
+pub(crate) mod support;
+mod talking;

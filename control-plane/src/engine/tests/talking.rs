@@ -1,0 +1,138 @@
+//! Verbs and their refusals.
+
+use super::support::{Mesh, checkout};
+use crate::{
+    engine::{Refusal, Request, Target},
+    model::{Command, Phase, Policy, Start, UpgradeKey},
+};
+use std::sync::Arc;
+
+const V1: [(&str, &str); 2] = [("a-0", "v1"), ("a-1", "v1")];
+const BOTH: [(&str, &str); 4] = [("a-0", "v1"), ("a-1", "v1"), ("b-0", "v2"), ("b-1", "v2")];
+
+fn upgrading() -> Mesh {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    mesh.set(&BOTH);
+    mesh.until_phase(Phase::WarmUp);
+    mesh
+}
+
+fn request(command: Command, id: &str) -> Request {
+    Request {
+        target: Target::Named(UpgradeKey::new("shop", "checkout-v2-1")),
+        command,
+        request_id: id.to_owned(),
+        resource_version: None,
+    }
+}
+
+#[test]
+fn a_paused_upgrade_stands_still_until_it_is_resumed() {
+    let mut mesh = upgrading();
+    assert!(mesh.command(Command::Pause).unwrap().status.paused);
+    for _ in 0..100 {
+        mesh.tick();
+    }
+    assert_eq!(mesh.phase(), Some(Phase::WarmUp));
+    mesh.command(Command::Resume).unwrap();
+    mesh.until_phase(Phase::RollbackWindow);
+}
+
+#[test]
+fn the_same_request_id_gets_the_same_answer_and_is_obeyed_once() {
+    let mut mesh = upgrading();
+    let now = mesh.now;
+    let promote = request(Command::Promote { full: false }, "r1");
+    let (first, _) = mesh.engine().command(&promote, now);
+    mesh.until_phase(Phase::RollbackWindow);
+    let now = mesh.now;
+    let (second, _) = mesh.engine().command(&promote, now);
+    assert_eq!(first.unwrap(), second.unwrap());
+    assert_eq!(mesh.phase(), Some(Phase::RollbackWindow));
+}
+
+#[test]
+fn a_verb_for_a_state_that_has_moved_on_is_refused() {
+    let mut mesh = upgrading();
+    let now = mesh.now;
+    let mut pause = request(Command::Pause, "");
+    let version = mesh.run().unwrap().resource_version;
+    pause.resource_version = Some(version - 1);
+    let (answer, _) = mesh.engine().command(&pause, now);
+    assert!(matches!(answer, Err(Refusal::MovedOn(_))), "{answer:?}");
+    pause.resource_version = Some(version);
+    let (answer, _) = mesh.engine().command(&pause, now);
+    assert!(answer.unwrap().resource_version > version);
+}
+
+#[test]
+fn refusals_name_what_exists_and_what_is_possible() {
+    let mut mesh = upgrading();
+    let unknown = mesh.ask(Target::Named(UpgradeKey::new("shop", "x")), Command::Pause);
+    let Err(Refusal::NotFound(message)) = unknown else {
+        panic!("{unknown:?}");
+    };
+    assert!(message.contains("shop/checkout-v2-1"), "{message}");
+    let retry = mesh.command(Command::Retry);
+    let Err(Refusal::NotNow(message)) = retry else {
+        panic!("{retry:?}");
+    };
+    assert!(message.contains("promote"), "{message}");
+}
+
+#[test]
+fn an_upgrade_that_waits_for_a_start_begins_when_started() {
+    let mut mesh = Mesh::new(&V1);
+    let policy = Policy {
+        start: Start::Manual,
+        ..super::support::quick()
+    };
+    mesh.catalog.policies.insert(checkout(), Arc::new(policy));
+    mesh.set(&BOTH);
+    for _ in 0..50 {
+        mesh.tick();
+    }
+    assert_eq!(mesh.phase(), Some(Phase::Pending));
+    mesh.command(Command::Start).unwrap();
+    mesh.finish();
+    assert_eq!(mesh.phase(), Some(Phase::Succeeded));
+}
+
+#[test]
+fn an_upgrade_can_be_made_by_hand_before_its_instances_are_there() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    let to = |version: &str| Target::To {
+        service: checkout(),
+        version: version.into(),
+    };
+    let made = mesh.ask(to("v2"), Command::Start).unwrap();
+    assert_eq!(made.status.phase, Phase::Preparing);
+    let again = mesh.ask(to("v2"), Command::Start).unwrap();
+    assert_eq!(again.spec, made.spec);
+    let other = mesh.ask(to("v3"), Command::Start);
+    assert!(matches!(other, Err(Refusal::NotNow(_))), "{other:?}");
+    mesh.set(&BOTH);
+    mesh.finish();
+    assert_eq!(mesh.phase(), Some(Phase::Succeeded));
+    let already = mesh.ask(to("v2"), Command::Start);
+    assert!(matches!(already, Err(Refusal::NotNow(_))), "{already:?}");
+}
+
+#[test]
+fn every_decision_is_logged_with_its_inputs() {
+    let mut mesh = upgrading();
+    mesh.finish();
+    let key = mesh.run().unwrap().spec.key.clone();
+    let log: Vec<_> = mesh
+        .engine()
+        .decisions()
+        .read(&key)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert!(log.len() > 4);
+    assert!(log.iter().all(|line| line.inputs.get("new").is_some()));
+    assert!(log.is_sorted_by_key(|line| line.decision.at));
+}

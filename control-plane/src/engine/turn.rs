@@ -1,0 +1,437 @@
+//! One turn of the engine: decide, write down, and only then publish.
+//!
+//! Order matters: first everything that changed is on disk, then the world goes out. So a control
+//! plane that is killed at any instruction finds on disk at least what proxies were told. Where
+//! the disk refuses, the whole turn is taken back and nothing is published.
+
+use super::{core::Engine, journal::JournalError, run::Run, services};
+use crate::{
+    model::{
+        Action, Command, Condition, Generation, ServiceKey, Timestamp, UpgradeKey, UpgradeSpec,
+        World,
+    },
+    upgrade,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Looks at one run within a turn; more would be a rule that never settles.
+const MAX_LOOKS: usize = 32;
+/// Worlds within one turn: a step that nobody has to ACK is followed by the next at once.
+const MAX_ROUNDS: usize = 16;
+/// Generations reserved on disk at a time.
+const GENERATIONS_RESERVED: u64 = 1_000;
+/// Runs kept of each service.
+const RUNS_KEPT: usize = 32;
+/// The condition that says that a further version waits.
+const SUPERSEDED: &str = "Superseded";
+
+/// What a turn brought.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// A world to be published.
+    pub world: Option<Arc<World>>,
+}
+
+/// What a turn has touched, to be written or taken back.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    runs: BTreeMap<UpgradeKey, Option<Run>>,
+    services: Option<BTreeMap<ServiceKey, services::ServiceMemory>>,
+    removed: Vec<UpgradeKey>,
+}
+
+impl Engine {
+    /// Decides what is to be decided now.
+    pub fn turn(&mut self, now: Timestamp) -> Turn {
+        self.turn_with(Changes::default(), now)
+    }
+
+    /// A turn on top of changes already made.
+    pub(super) fn turn_with(&mut self, mut changes: Changes, now: Timestamp) -> Turn {
+        let unpublished = self.unpublished.clone();
+        let last_generation = self.last_generation;
+        let decided = self
+            .decide(&mut changes, now)
+            .and_then(|world| self.write(&changes).map(|()| world));
+        match decided {
+            Ok(world) => {
+                if self.journal_error.take().is_some() {
+                    tracing::info!("the state folder can be written again");
+                }
+                if let Some(world) = &world {
+                    self.world = Arc::clone(world);
+                }
+                Turn { world }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if self.journal_error.as_ref() != Some(&text) {
+                    tracing::error!("nothing is decided or published meanwhile: {text}");
+                }
+                self.journal_error = Some(text);
+                self.unpublished = unpublished;
+                self.last_generation = last_generation;
+                self.take_back(changes);
+                Turn::default()
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        changes: &mut Changes,
+        now: Timestamp,
+    ) -> Result<Option<Arc<World>>, JournalError> {
+        let catalog = &self.catalog;
+        self.proxies
+            .fence(|key| catalog.workloads.contains_key(key), now);
+        self.renew_epochs(now);
+        let mut world = Arc::clone(&self.world);
+        for _ in 0..MAX_ROUNDS {
+            for service in std::mem::take(&mut self.unsettled) {
+                self.begin_what_waits(&service, changes, now);
+            }
+            for key in self.to_look_at() {
+                self.look(&key, changes, now)?;
+            }
+            match self.next_world(&world, changes, now) {
+                Some(next) => world = Arc::new(next),
+                None if self.unsettled.is_empty() => break,
+                None => {}
+            }
+        }
+        Ok((world.generation != self.world.generation).then_some(world))
+    }
+
+    fn to_look_at(&self) -> BTreeSet<UpgradeKey> {
+        self.active
+            .iter()
+            .chain(self.commands.keys())
+            .cloned()
+            .collect()
+    }
+
+    /// Session cookies carry the quarter of their lifetime that it is: a new one is a new view.
+    fn renew_epochs(&mut self, now: Timestamp) {
+        let stale: Vec<ServiceKey> = self
+            .world
+            .services
+            .iter()
+            .filter(|(_, view)| view.affinity.is_some())
+            .filter(|(key, view)| {
+                super::compose::affinity(key, &self.policy(key), now) != view.affinity
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        self.dirty.extend(stale);
+    }
+
+    /// Learns which versions a service has, and begins the run that is due.
+    fn begin_what_waits(&mut self, service: &ServiceKey, changes: &mut Changes, now: Timestamp) {
+        let present = self.index.versions(service);
+        let active = self
+            .current
+            .get(service)
+            .is_some_and(|key| self.active.contains(key));
+        let mut memory = self.services.get(service).cloned().unwrap_or_default();
+        memory.learn_from_instances(&present, active);
+        self.remember(service, memory, changes);
+        if active || !self.catalog.services.contains_key(service) {
+            return;
+        }
+        let Some(memory) = self.services.get(service) else {
+            return;
+        };
+        let catalog = (&self.catalog, &self.index);
+        if let Some(spec) = services::next_run(service, memory, catalog, &self.runs) {
+            self.begin(spec, changes, now);
+        }
+    }
+
+    /// Begins a run.
+    pub(super) fn begin(&mut self, spec: UpgradeSpec, changes: &mut Changes, now: Timestamp) {
+        let service = spec.service.clone();
+        let mut memory = self.services.get(&service).cloned().unwrap_or_default();
+        memory.stable = Some(spec.from.clone());
+        memory.rolled_back.remove(&spec.to);
+        let old_instances = self.index.of_version(&service, &spec.from).count();
+        let mut status = upgrade::begin(
+            &self.policy(&service),
+            u32::try_from(old_instances).unwrap_or(u32::MAX),
+            now,
+        );
+        status.token_epoch = memory.epoch(&spec.to);
+        status.paused |= spec.paused;
+        tracing::info!(upgrade = %spec.key, from = %spec.from, to = %spec.to, phase = %status.phase, "begins");
+        self.remember(&service, memory, changes);
+        self.prune(&service, changes);
+        let key = spec.key.clone();
+        changes.touch(&key, &self.runs);
+        self.resumed.remove(&key);
+        self.active.insert(key.clone());
+        self.current.insert(service.clone(), key.clone());
+        self.dirty.insert(service);
+        let run = Run {
+            spec,
+            status,
+            created: now,
+            resource_version: 0,
+        };
+        self.runs.insert(key, run);
+    }
+
+    /// Lets go of a service's oldest runs, but not of those that a manifest names: they would
+    /// begin anew.
+    fn prune(&mut self, service: &ServiceKey, changes: &mut Changes) {
+        let mut over: Vec<(Timestamp, UpgradeKey)> = self
+            .runs
+            .values()
+            .filter(|run| run.spec.service == *service && !run.is_active())
+            .filter(|run| !self.catalog.upgrades.contains_key(&run.spec.key))
+            .map(|run| (run.created, run.spec.key.clone()))
+            .collect();
+        over.sort();
+        let excess = (over.len() + 1).saturating_sub(RUNS_KEPT);
+        for (_, key) in over.into_iter().take(excess) {
+            changes.touch(&key, &self.runs);
+            self.runs.remove(&key);
+            changes.removed.push(key);
+        }
+    }
+
+    pub(super) fn remember(
+        &mut self,
+        service: &ServiceKey,
+        memory: services::ServiceMemory,
+        changes: &mut Changes,
+    ) {
+        let same = match self.services.get(service) {
+            Some(before) => *before == memory,
+            None => memory == services::ServiceMemory::default(),
+        };
+        if !same {
+            changes
+                .services
+                .get_or_insert_with(|| self.services.clone());
+            self.services.insert(service.clone(), memory);
+        }
+    }
+
+    /// Advances one run until it stands still or wants something published.
+    fn look(
+        &mut self,
+        key: &UpgradeKey,
+        changes: &mut Changes,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let mut commands = self.commands.remove(key).unwrap_or_default();
+        let Some(before) = self.runs.get(key).cloned() else {
+            return Ok(());
+        };
+        let policy = self.policy(&before.spec.service);
+        let published_at = self.published_at.get(key).copied().unwrap_or(self.started);
+        let unknown_before = self.resumed.contains(key).then_some(self.started);
+        let mut run = before.clone();
+        for command in &commands {
+            match command {
+                Command::Pause => run.spec.paused = true,
+                Command::Resume => run.spec.paused = false,
+                _ => {}
+            }
+        }
+        self.note_waiting(&mut run, now);
+        for _ in 0..MAX_LOOKS {
+            let seen = self.eyes().observe(
+                &run,
+                published_at,
+                unknown_before,
+                std::mem::take(&mut commands),
+            );
+            let (status, actions) = upgrade::advance(&policy, &run.status, &seen, now);
+            let settled = status == run.status && actions.is_empty();
+            run.status = status;
+            if run.status.generation.is_none() && !actions.contains(&Action::Publish) {
+                self.unpublished.remove(key);
+            }
+            for action in actions {
+                match action {
+                    Action::Publish => {
+                        self.unpublished.insert(key.clone());
+                    }
+                    Action::Record(decision) => self.journal.record(key, &decision, &seen)?,
+                    Action::Notify { reason, message } => {
+                        tracing::info!(upgrade = %key, reason, weight = %run.status.weight, "{message}");
+                    }
+                }
+            }
+            if settled || self.unpublished.contains(key) {
+                break;
+            }
+        }
+        self.keep(&before, run, changes);
+        Ok(())
+    }
+
+    fn keep(&mut self, before: &Run, mut run: Run, changes: &mut Changes) {
+        if *before == run {
+            return;
+        }
+        if !run.is_active() {
+            run.status.conditions.remove(SUPERSEDED);
+        }
+        let key = &run.spec.key;
+        let service = run.spec.service.clone();
+        changes.touch(key, &self.runs);
+        let mut memory = self.services.get(&service).cloned().unwrap_or_default();
+        memory.learn_from_run(&run);
+        if run.is_active() {
+            self.active.insert(key.clone());
+            memory.rolled_back.remove(&run.spec.to);
+        } else if before.is_active() {
+            memory.learn_from_end(&run);
+            self.active.remove(key);
+            self.unsettled.insert(service.clone());
+        }
+        self.remember(&service, memory, changes);
+        self.dirty.insert(service);
+        self.runs.insert(key.clone(), run);
+    }
+
+    /// Says in the status that a further version waits for the end of the run.
+    fn note_waiting(&self, run: &mut Run, now: Timestamp) {
+        let present = self.index.versions(&run.spec.service);
+        let unknown = services::ServiceMemory::default();
+        let memory = self.services.get(&run.spec.service).unwrap_or(&unknown);
+        let waiting = if run.is_active() {
+            services::waiting(memory, &present, Some(&run.spec))
+        } else {
+            Vec::new()
+        };
+        let conditions = &mut run.status.conditions;
+        if waiting.is_empty() {
+            conditions.remove(SUPERSEDED);
+            return;
+        }
+        let names: Vec<String> = waiting.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "{} has instances too: it stays at 0 % until this upgrade has ended, then it is upgraded to",
+            names.join(", ")
+        );
+        if conditions.get(SUPERSEDED).map(|known| &known.message) != Some(&message) {
+            let condition = Condition {
+                status: true,
+                reason: "NextVersionWaits".to_owned(),
+                message,
+                at: now,
+            };
+            conditions.insert(SUPERSEDED.to_owned(), condition);
+        }
+    }
+
+    /// The world after the one before, where anything about it changed or a run waits for its
+    /// generation.
+    fn next_world(
+        &mut self,
+        before: &World,
+        changes: &mut Changes,
+        now: Timestamp,
+    ) -> Option<World> {
+        let mut services = before.services.clone();
+        let mut changed = before.generation == Generation::default();
+        for key in std::mem::take(&mut self.dirty) {
+            match self.compose(&key, now) {
+                Some(view) if services.get(&key).is_some_and(|known| **known == view) => {}
+                Some(view) => {
+                    services.insert(key, Arc::new(view));
+                    changed = true;
+                }
+                None => changed |= services.remove(&key).is_some(),
+            }
+        }
+        changed |= before.workloads != self.catalog.workloads;
+        if !changed && self.unpublished.is_empty() {
+            return None;
+        }
+        self.last_generation = self.last_generation.next();
+        for key in std::mem::take(&mut self.unpublished) {
+            changes.touch(&key, &self.runs);
+            if let Some(run) = self.runs.get_mut(&key) {
+                run.status.generation = Some(self.last_generation);
+                self.published_at.insert(key, now);
+            }
+        }
+        Some(World {
+            generation: self.last_generation,
+            services,
+            workloads: self.catalog.workloads.clone(),
+        })
+    }
+
+    /// Everything that changed, on disk.
+    fn write(&mut self, changes: &Changes) -> Result<(), JournalError> {
+        if self.last_generation.0 > self.reserved_generation {
+            let reserved = self.last_generation.0 + GENERATIONS_RESERVED;
+            self.journal.reserve_generations(reserved)?;
+            self.reserved_generation = reserved;
+        }
+        if let Some(records) = self.proxies.take_changed() {
+            self.journal
+                .write_proxies(&records)
+                .inspect_err(|_| self.proxies.not_written())?;
+        }
+        if let Some(records) = self.healths.take_changed() {
+            self.journal
+                .write_health(&records)
+                .inspect_err(|_| self.healths.not_written())?;
+        }
+        // The runs before what is remembered of services: after a crash between the two, the runs
+        // teach the memory again.
+        for (key, before) in &changes.runs {
+            if let Some(run) = self.runs.get_mut(key)
+                && before.as_ref() != Some(run)
+            {
+                run.resource_version += 1;
+                self.journal.write_run(run)?;
+            }
+        }
+        if changes.services.is_some() {
+            self.journal.write_services(&self.services)?;
+        }
+        for key in &changes.removed {
+            self.journal.remove_run(key)?;
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, changes: Changes) {
+        for (key, before) in changes.runs {
+            self.active.remove(&key);
+            self.runs.remove(&key);
+            if let Some(run) = before {
+                if run.is_active() {
+                    self.active.insert(key.clone());
+                }
+                self.runs.insert(key, run);
+            }
+        }
+        self.current = super::core::newest(&self.runs);
+        if let Some(services) = changes.services {
+            self.services = services;
+        }
+        self.unsettled.extend(self.catalog.services.keys().cloned());
+        self.dirty.extend(self.catalog.services.keys().cloned());
+        self.dirty.extend(self.world.services.keys().cloned());
+    }
+}
+
+impl Changes {
+    /// Keeps what a run was before the turn.
+    pub(super) fn touch(&mut self, key: &UpgradeKey, runs: &BTreeMap<UpgradeKey, Run>) {
+        self.runs
+            .entry(key.clone())
+            .or_insert_with(|| runs.get(key).cloned());
+    }
+}

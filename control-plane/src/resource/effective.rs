@@ -1,0 +1,61 @@
+//! The effective policy of a service: merged, defaults filled in, limits applied.
+
+use super::{CapacitySpec, Limits, Period, PolicySpec, StartSpec};
+use crate::model::{Capacity, Drain, Health, Policy, Rollback, Start};
+use std::time::Duration;
+
+/// The policy that these layers make, the nearest last, within the limits.
+pub fn effective<'a>(layers: impl IntoIterator<Item = &'a PolicySpec>, limits: Limits) -> Policy {
+    let spec = layers
+        .into_iter()
+        .fold(PolicySpec::default(), |base, nearer| {
+            nearer.clone().over(base)
+        });
+    let norms = Policy::default();
+    let strategy = spec.strategy.unwrap_or_default();
+    let drain = spec.drain.unwrap_or_default();
+    let health = spec.health.unwrap_or_default();
+    let mut policy = Policy {
+        steps: strategy.read_steps().unwrap_or(norms.steps),
+        capacity: match strategy.capacity {
+            Some(CapacitySpec::Match) => Capacity::Match,
+            Some(CapacitySpec::Full) => Capacity::Full,
+            None => norms.capacity,
+        },
+        affinity: spec
+            .session_affinity
+            .map_or(norms.affinity, |affinity| affinity.read()),
+        drain: Drain {
+            timeout: or(drain.timeout, norms.drain.timeout),
+            session_timeout: or(drain.session_timeout, norms.drain.session_timeout),
+        },
+        health: Health {
+            interval: or(health.interval, norms.health.interval),
+            failure_threshold: health
+                .failure_threshold
+                .unwrap_or(norms.health.failure_threshold),
+        },
+        warm_up: or(
+            spec.analysis.and_then(|analysis| analysis.warm_up),
+            norms.warm_up,
+        ),
+        rollback: Rollback {
+            window: or(
+                spec.rollback.and_then(|rollback| rollback.window),
+                norms.rollback.window,
+            ),
+        },
+        start: match spec.start {
+            Some(StartSpec::Auto) => Start::Auto,
+            Some(StartSpec::Manual) => Start::Manual,
+            None => norms.start,
+        },
+        progress_deadline: or(spec.progress_deadline, norms.progress_deadline),
+    };
+    limits.bring_within(&mut policy, strategy.kind);
+    policy
+}
+
+fn or(period: Option<Period>, norm: Duration) -> Duration {
+    period.map_or(norm, |period| period.0)
+}

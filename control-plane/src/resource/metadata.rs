@@ -1,0 +1,69 @@
+//! `metadata`: of it only names and labels concern us; the rest may stand there.
+
+use super::check::{Checks, is_dns_label, is_dns_subdomain};
+use crate::model::Key;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The namespace of documents that name none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// The part of Kubernetes' `ObjectMeta` that we read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The name.
+    #[serde(default)]
+    pub name: String,
+    /// The namespace; `default` where absent.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// The labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Metadata {
+    /// `namespace/name`.
+    pub fn key(&self) -> Key {
+        Key::new(
+            self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE),
+            &self.name,
+        )
+    }
+
+    /// Names that are to stand in host names, so labels.
+    pub(super) fn check_label(&self, checks: &mut Checks) {
+        self.check_namespace(checks);
+        checks.require(
+            is_dns_label(&self.name),
+            "metadata.name",
+            &format!(
+                "{:?} is not a name of at most 63 of a-z, 0-9 and -, with a letter or digit at both ends",
+                self.name
+            ),
+        );
+    }
+
+    /// Other names.
+    pub(super) fn check(&self, checks: &mut Checks) {
+        self.check_namespace(checks);
+        checks.require(
+            is_dns_subdomain(&self.name),
+            "metadata.name",
+            &format!(
+                "{:?} is not a name of at most 253 of a-z, 0-9, - and ., with a letter or digit at both ends of each part",
+                self.name
+            ),
+        );
+    }
+
+    fn check_namespace(&self, checks: &mut Checks) {
+        if let Some(namespace) = &self.namespace {
+            checks.require(
+                is_dns_label(namespace),
+                "metadata.namespace",
+                &format!("{namespace:?} is not a name of at most 63 of a-z, 0-9 and -"),
+            );
+        }
+    }
+}

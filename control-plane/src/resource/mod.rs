@@ -1,0 +1,49 @@
+//! The resources as people write them, and what they mean.
+//!
+//! A document is read into the types here (unknown fields of ours are refused), checked with
+//! messages that name the field, merged field by field and turned into the nouns of the model:
+//!
+//! ```text
+//! built-in norms < ClusterUpgradePolicy.defaults < UpgradePolicy of the namespace < of the target
+//!                                    \_ limits: what none of those below may cross
+//! ```
+//!
+//! Knows neither files nor Kubernetes: whoever reads documents gives them here. Pure.
+
+mod affinity;
+mod analysis;
+mod check;
+mod effective;
+mod limits;
+mod metadata;
+mod policy;
+mod probe;
+mod scalar;
+mod service;
+mod strategy;
+mod upgrade;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+pub use affinity::{AffinityType, CookieSpec, OnStep, Scope, Secure, SessionAffinitySpec};
+pub use analysis::{AnalysisSpec, LatencySpec, OnLowTraffic, SuccessRateSpec};
+pub use check::FieldError;
+pub use effective::effective;
+pub use limits::Limits;
+pub use metadata::Metadata;
+pub use policy::{
+    ClusterUpgradePolicy, ClusterUpgradePolicySpec, DrainSpec, HealthSpec, NamespaceSelector,
+    NotifySpec, PolicySpec, RollbackSpec, SinkSpec, StartSpec, TargetRef, UndoOrKeep,
+    UpgradePolicy,
+};
+pub use probe::{GrpcSpec, HttpGetSpec, ProbeSpec, ProbesSpec, TcpSocketSpec};
+pub use scalar::{Percent, Period, Seconds};
+pub use service::{PortOrName, ServiceDocument, ServicePortSpec, ServiceSpec};
+pub use strategy::{CapacitySpec, StepSpec, StrategySpec, StrategyType};
+pub use upgrade::{UpgradeDocument, UpgradeDocumentSpec};
+pub use workload::{WorkloadDocument, WorkloadSpec};
+
+/// The group and version of our resources.
+pub const API_VERSION: &str = "segue.dev/v1alpha1";

@@ -1,0 +1,8 @@
+//! What operators see of the control plane itself: logs and metrics.
+
+mod http;
+mod log;
+mod metrics;
+
+pub use http::serve;
+pub use log::init;

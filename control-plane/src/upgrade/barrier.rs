@@ -1,0 +1,55 @@
+//! The ACK barrier: a step is applied when no proxy concerned lags behind its generation.
+//!
+//! Nobody concerned counts as applied; the engine waits for the proxies it knew before a restart.
+
+use super::run::Run;
+use crate::model::{Applied, Lagging, Timestamp};
+
+/// Notes how far the present generation has come, and when it came all the way.
+pub(super) fn look(run: &mut Run<'_>) {
+    if run.status.generation.is_none() {
+        return;
+    }
+    if run.status.applied != run.seen.applied {
+        run.status.applied = run.seen.applied.clone();
+    }
+    if run.status.applied_at.is_some() || !run.seen.applied.is_complete() {
+        return;
+    }
+    run.status.applied_at = Some(run.now);
+    if let Some(line) = run.status.history.last_mut()
+        && line.applied_at.is_none()
+    {
+        line.applied_at = Some(run.now);
+    }
+    let verdict = format!(
+        "{}/{} proxies have applied {} for the new version",
+        run.seen.applied.acked, run.seen.applied.total, run.status.weight
+    );
+    run.record("Applied", verdict);
+}
+
+/// `37/38 applied, 1 lagging 4 s: shop/web-2`.
+pub(super) fn describe(applied: &Applied, now: Timestamp) -> String {
+    let progress = format!("{}/{} applied", applied.acked, applied.total);
+    let Some(longest) = applied.lagging.iter().map(|l| now.since(l.since)).max() else {
+        return progress;
+    };
+    let mut names: Vec<String> = applied.lagging.iter().take(3).map(name).collect();
+    if applied.lagging.len() > names.len() {
+        names.push("…".to_owned());
+    }
+    format!(
+        "{progress}, {} lagging {} s: {}",
+        applied.lagging.len(),
+        longest.as_secs(),
+        names.join(", ")
+    )
+}
+
+fn name(lagging: &Lagging) -> String {
+    match &lagging.nack {
+        Some(nack) => format!("{} refused: {nack}", lagging.proxy),
+        None => lagging.proxy.to_string(),
+    }
+}

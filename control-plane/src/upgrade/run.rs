@@ -1,0 +1,165 @@
+//! One look at one upgrade: what is seen, the status in the making, the actions so far.
+//!
+//! Every change of phase, weight or traffic goes through here, so that none is without its line in
+//! the history, its record and its notice, and none stays unpublished.
+
+use super::preparing;
+use crate::model::{
+    Action, Applied, Condition, Decision, Observation, Phase, Policy, Share, Timestamp, Traffic,
+    Transition, UpgradeStatus,
+};
+
+/// What a look works on.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) seen: &'a Observation,
+    pub(super) now: Timestamp,
+    pub(super) status: UpgradeStatus,
+    actions: Vec<Action>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        policy: &'a Policy,
+        status: &UpgradeStatus,
+        seen: &'a Observation,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            policy,
+            seen,
+            now,
+            status: status.clone(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// A line for the decision log.
+    pub(super) fn record(&mut self, rule: &str, verdict: impl Into<String>) {
+        self.actions.push(Action::Record(Decision {
+            at: self.now,
+            phase: self.status.phase,
+            rule: rule.to_owned(),
+            verdict: verdict.into(),
+        }));
+    }
+
+    /// An event for operators.
+    pub(super) fn notify(&mut self, reason: impl Into<String>, message: impl Into<String>) {
+        self.actions.push(Action::Notify {
+            reason: reason.into(),
+            message: message.into(),
+        });
+    }
+
+    /// Goes to a phase, or to the next weight within one: with the rule that decided and why.
+    pub(super) fn enter(&mut self, phase: Phase, rule: &str, reason: &str) {
+        self.record(rule, format!("{phase}: {reason}"));
+        if self.status.phase != phase {
+            self.status.phase = phase;
+            self.status.phase_since = self.now;
+        }
+        self.status.promoted = false;
+        self.status.next_at = None;
+        self.status.conditions.remove(COMMAND_REFUSED);
+        self.status.history.push(Transition {
+            phase,
+            weight: self.status.weight,
+            at: self.now,
+            reason: reason.to_owned(),
+            applied_at: None,
+        });
+        self.say(reason);
+        self.notify(phase.to_string(), reason);
+    }
+
+    /// Changes what proxies are told. What differs counts as neither published nor applied.
+    pub(super) fn steer(&mut self, weight: Share, traffic: Traffic) {
+        let before = self.status.traffic;
+        if (self.status.weight, before) == (weight, traffic) {
+            return;
+        }
+        let released = (before.old_sessions_held && !traffic.old_sessions_held)
+            || (before.new_sessions_held && !traffic.new_sessions_held);
+        if released {
+            self.status.sessions_released_at = Some(self.now);
+        }
+        self.status.weight = weight;
+        self.status.traffic = traffic;
+        self.unpublish();
+    }
+
+    /// What proxies have been told no longer counts.
+    pub(super) fn unpublish(&mut self) {
+        self.status.generation = None;
+        self.status.applied_at = None;
+        self.status.applied = Applied::default();
+    }
+
+    /// The sentence for people.
+    pub(super) fn say(&mut self, message: impl Into<String>) {
+        self.status.message = message.into();
+    }
+
+    /// The sentence for people, and until when what it says lasts.
+    pub(super) fn say_until(&mut self, message: impl Into<String>, at: Timestamp) {
+        self.say(message);
+        self.status.next_at = Some(at);
+    }
+
+    /// Sets a condition; true where that is news.
+    pub(super) fn set_condition(&mut self, kind: &str, reason: &str, message: &str) -> bool {
+        let known = self
+            .status
+            .conditions
+            .get(kind)
+            .is_some_and(|c| c.status && c.reason == reason && c.message == message);
+        if !known {
+            let condition = Condition {
+                status: true,
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+                at: self.now,
+            };
+            self.status.conditions.insert(kind.to_owned(), condition);
+        }
+        !known
+    }
+
+    /// A condition that no longer holds stays to be seen, as false.
+    pub(super) fn clear_condition(&mut self, kind: &str) {
+        let now = self.now;
+        if let Some(condition) = self.status.conditions.get_mut(kind)
+            && condition.status
+        {
+            condition.status = false;
+            condition.at = now;
+        }
+    }
+
+    /// A refused command: seen by whoever asked, without effect.
+    pub(super) fn refuse(&mut self, reason: &str, message: &str) {
+        if self.set_condition(COMMAND_REFUSED, reason, message) {
+            self.record("CommandRefused", message);
+            self.notify("CommandRefused", message);
+        }
+    }
+
+    /// The outcome. What is not published yet is asked for in every look, so that a control plane
+    /// killed in between asks again.
+    pub(super) fn finish(mut self) -> (UpgradeStatus, Vec<Action>) {
+        let wanted = match self.status.phase {
+            Phase::Pending | Phase::Succeeded | Phase::RolledBack => false,
+            Phase::Preparing => preparing::has_enough(&self),
+            _ => true,
+        };
+        if wanted && self.status.generation.is_none() {
+            self.actions.push(Action::Publish);
+        }
+        (self.status, self.actions)
+    }
+}
+
+/// The condition of a command that could not be obeyed.
+const COMMAND_REFUSED: &str = "CommandRefused";

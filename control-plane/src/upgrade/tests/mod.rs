@@ -1,0 +1,8 @@
+//! Cases by rule, properties over random histories, and a model check over a small world.
+
+mod cases;
+mod draining_cases;
+mod model_check;
+mod properties;
+mod rollback_cases;
+mod world;

@@ -1,0 +1,51 @@
+//! `RollbackWindow`: 100 % new, the old version on standby.
+
+use super::{barrier, run::Run};
+use crate::model::{Phase, Traffic};
+
+/// 100 % is applied and held: the window begins.
+pub(super) fn open(run: &mut Run<'_>) {
+    let traffic = Traffic {
+        new_is_fallback: true,
+        ..run.status.traffic
+    };
+    run.steer(run.status.weight, traffic);
+    run.enter(
+        Phase::RollbackWindow,
+        "HoldIsOver",
+        "the new version serves everything; the old one stands by",
+    );
+    if run.status.applied_at.is_some()
+        && let Some(line) = run.status.history.last_mut()
+    {
+        // Nothing that proxies are told has changed.
+        line.applied_at = Some(run.now);
+    }
+}
+
+pub(super) fn look(run: &mut Run<'_>) {
+    let Some(applied_at) = run.status.applied_at else {
+        let progress = barrier::describe(&run.status.applied, run.now);
+        run.say(format!("the new version serves everything: {progress}"));
+        return;
+    };
+    let from = applied_at.max(run.status.phase_since);
+    let until = from.after(run.policy.rollback.window);
+    if run.status.paused {
+        run.say("paused; the old version stands by");
+        run.status.next_at = None;
+    } else if run.status.promoted {
+        close(run, "Promoted", "promoted: the rollback window ends early");
+    } else if run.now >= until {
+        close(run, "WindowIsOver", "the rollback window is over");
+    } else {
+        run.say_until(
+            "the new version serves everything; the old one stands by",
+            until,
+        );
+    }
+}
+
+fn close(run: &mut Run<'_>, rule: &str, reason: &str) {
+    run.enter(Phase::Draining, rule, reason);
+}

@@ -1,0 +1,395 @@
+//! All resources of one world, looked up by who asks.
+//!
+//! Decides which resources exist for a client. What they say is [`super::translate`]'s; when they
+//! are sent, [`super::stream`]'s. A service that did not change keeps its encoded resources from the
+//! snapshot before; what depends on who asks (the namespace, the client's kind, its own workload) is
+//! made at the first question and kept.
+
+use super::translate::{
+    ClientKind, Node, Resource, ResourceType,
+    cluster::{self, Dialect},
+    endpoints, health, listener, route,
+};
+use crate::model::{Generation, ServiceKey, ServicePort, ServiceView, WorkloadKey, World};
+use envoy_types::pb::envoy::service::health::v3::HealthCheckSpecifier;
+use parking_lot::Mutex;
+use segue_proto::names::{self, ClusterName};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
+
+type Named = BTreeMap<Arc<str>, Arc<Resource>>;
+
+/// Everything that can be asked for at one generation. Immutable.
+#[derive(Debug)]
+pub struct Snapshot {
+    world: Arc<World>,
+    services: BTreeMap<ServiceKey, Arc<ServiceResources>>,
+    /// The opaque TCP clusters by the address that clients connect to.
+    addresses: BTreeMap<(IpAddr, u16), Arc<str>>,
+    /// The services by their address.
+    by_ip: BTreeMap<IpAddr, ServiceKey>,
+    http_ports: BTreeSet<u16>,
+    /// The services that select a workload.
+    selected_by: BTreeMap<WorkloadKey, Vec<ServiceKey>>,
+    passthrough: Arc<Resource>,
+    black_hole: Arc<Resource>,
+    shaped: Mutex<BTreeMap<Shaped, Arc<Resource>>>,
+}
+
+/// What a resource that depends on the asker depends on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shaped {
+    Outbound(ClientKind),
+    Inbound(WorkloadKey),
+    Api(ServiceKey, u16),
+    Routes { port: u16, namespace: String },
+    GrpcRoutes(ServiceKey, u16),
+}
+
+/// The resources of one service, encoded.
+#[derive(Debug)]
+struct ServiceResources {
+    view: Arc<ServiceView>,
+    clusters: Named,
+    grpc_clusters: OnceLock<Named>,
+    endpoints: Named,
+    /// By port: for askers of the same namespace, and for others.
+    hosts: BTreeMap<u16, (Arc<Resource>, Arc<Resource>)>,
+}
+
+impl ServiceResources {
+    fn build(view: &Arc<ServiceView>) -> Self {
+        let services = vec![view.service.key.clone()];
+        let host = |port: &ServicePort, short_name| {
+            let shape = route::Shape {
+                short_name,
+                sessions: true,
+            };
+            let message = route::virtual_host(view, port, shape);
+            Resource::new(&message.name, &message, services.clone())
+        };
+        Self {
+            clusters: named(cluster::of_service(view, Dialect::Proxy)),
+            grpc_clusters: OnceLock::new(),
+            endpoints: named(endpoints::of_service(view)),
+            hosts: http_ports(view)
+                .map(|port| (port.port, (host(port, true), host(port, false))))
+                .collect(),
+            view: view.clone(),
+        }
+    }
+
+    fn clusters(&self, kind: ClientKind) -> &Named {
+        match kind {
+            ClientKind::Sidecar | ClientKind::Envoy => &self.clusters,
+            ClientKind::Grpc => self
+                .grpc_clusters
+                .get_or_init(|| named(cluster::of_service(&self.view, Dialect::Grpc))),
+        }
+    }
+}
+
+fn named(resources: Vec<Arc<Resource>>) -> Named {
+    resources
+        .into_iter()
+        .map(|resource| (resource.name.clone(), resource))
+        .collect()
+}
+
+fn http_ports(view: &ServiceView) -> impl Iterator<Item = &ServicePort> {
+    view.service
+        .ports
+        .iter()
+        .filter(|port| port.protocol.is_http())
+}
+
+impl Snapshot {
+    /// Encodes what changed since the snapshot before.
+    pub fn build(world: Arc<World>, previous: Option<&Self>) -> Self {
+        let mut snapshot = Self {
+            services: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            by_ip: BTreeMap::new(),
+            http_ports: BTreeSet::new(),
+            selected_by: BTreeMap::new(),
+            passthrough: previous.map_or_else(cluster::passthrough, |p| p.passthrough.clone()),
+            black_hole: previous.map_or_else(cluster::black_hole, |p| p.black_hole.clone()),
+            shaped: Mutex::default(),
+            world,
+        };
+        let world = snapshot.world.clone();
+        for (key, view) in &world.services {
+            let kept = previous
+                .and_then(|previous| previous.services.get(key))
+                .filter(|kept| Arc::ptr_eq(&kept.view, view));
+            let resources =
+                kept.map_or_else(|| Arc::new(ServiceResources::build(view)), Arc::clone);
+            snapshot.index(key, view);
+            snapshot.services.insert(key.clone(), resources);
+        }
+        snapshot
+    }
+
+    fn index(&mut self, key: &ServiceKey, view: &ServiceView) {
+        for port in &view.service.ports {
+            if port.protocol.is_http() {
+                self.http_ports.insert(port.port);
+            } else if let Some(ip) = view.service.cluster_ip {
+                let name = cluster::tcp_name(&view.service, port);
+                self.addresses.insert((ip, port.port), name.into());
+            }
+        }
+        if let Some(ip) = view.service.cluster_ip {
+            self.by_ip.insert(ip, key.clone());
+        }
+        for instance in &view.instances {
+            self.selected_by
+                .entry(instance.workload.key.clone())
+                .or_default()
+                .push(key.clone());
+        }
+    }
+
+    /// The world it was made from.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// The world's generation.
+    pub fn generation(&self) -> Generation {
+        self.world.generation
+    }
+
+    /// The resource of a name, for one client. Its own name differs from the one asked for where
+    /// that is an alias.
+    pub fn find(&self, node: &Node, kind: ResourceType, name: &str) -> Option<Arc<Resource>> {
+        match kind {
+            ResourceType::Cluster => self.cluster(node, name),
+            ResourceType::Endpoints => match name.parse().ok()? {
+                ClusterName::Outbound { host, .. } => {
+                    self.by_host(&host)?.endpoints.get(name).cloned()
+                }
+                _ => None,
+            },
+            ResourceType::Listener => self.listener(node, name),
+            ResourceType::Route => self.routes(node, name),
+            ResourceType::VirtualHost => self.virtual_host(node, name),
+        }
+    }
+
+    /// All that a subscription to everything covers.
+    pub fn all(&self, node: &Node, kind: ResourceType) -> Vec<Arc<Resource>> {
+        let services = self.services.values();
+        match kind {
+            ResourceType::Cluster => {
+                let own = self.own_ports(node).into_iter();
+                services
+                    .flat_map(|service| service.clusters(node.kind).values().cloned())
+                    .chain([self.passthrough.clone(), self.black_hole.clone()])
+                    .chain(own.map(|(port, http)| cluster::inbound(port, http)))
+                    .collect()
+            }
+            ResourceType::Endpoints => services
+                .flat_map(|service| service.endpoints.values().cloned())
+                .collect(),
+            ResourceType::Listener => [names::VIRTUAL_OUTBOUND, names::VIRTUAL_INBOUND]
+                .into_iter()
+                .filter_map(|name| self.listener(node, name))
+                .collect(),
+            ResourceType::Route => self
+                .http_ports
+                .iter()
+                .filter_map(|port| self.routes(node, &port.to_string()))
+                .collect(),
+            ResourceType::VirtualHost => Vec::new(),
+        }
+    }
+
+    /// The service that a resource's name speaks of, whether or not the resource exists.
+    pub fn service_of(&self, node: &Node, kind: ResourceType, name: &str) -> Option<ServiceKey> {
+        let service = match kind {
+            ResourceType::Cluster | ResourceType::Endpoints => match name.parse().ok()? {
+                ClusterName::Outbound { host, .. } => self.by_host(&host)?,
+                ClusterName::OutboundAddress { address, .. } => {
+                    self.services.get(self.by_ip.get(&address)?)?
+                }
+                _ => return None,
+            },
+            ResourceType::Listener | ResourceType::Route => {
+                self.by_host(name.rsplit_once(':')?.0)?
+            }
+            ResourceType::VirtualHost => self.by_short_host(node, name.split_once('/')?.1)?,
+        };
+        Some(service.view.service.key.clone())
+    }
+
+    /// What the sidecar of a workload is to check; None where the workload is not known.
+    pub fn health_checks(&self, node: &Node) -> Option<HealthCheckSpecifier> {
+        let workload = self.world.workloads.get(node.workload.as_ref()?)?;
+        let ports = self.own_ports(node);
+        Some(health::specifier(workload, ports.into_keys()))
+    }
+
+    fn cluster(&self, node: &Node, name: &str) -> Option<Arc<Resource>> {
+        match name.parse().ok()? {
+            ClusterName::Outbound { host, .. } => {
+                self.by_host(&host)?.clusters(node.kind).get(name).cloned()
+            }
+            ClusterName::OutboundAddress { port, address } => {
+                let canonical = self.addresses.get(&(address, port))?;
+                self.cluster(node, canonical)
+            }
+            ClusterName::Inbound { port } => self
+                .own_ports(node)
+                .get(&port)
+                .map(|http| cluster::inbound(port, *http)),
+            ClusterName::Passthrough => Some(self.passthrough.clone()),
+            ClusterName::BlackHole => Some(self.black_hole.clone()),
+        }
+    }
+
+    fn listener(&self, node: &Node, name: &str) -> Option<Arc<Resource>> {
+        match name {
+            names::VIRTUAL_OUTBOUND => Some(self.shaped(Shaped::Outbound(node.kind), || {
+                listener::outbound(node.kind, &self.http_ports, &self.addresses)
+            })),
+            names::VIRTUAL_INBOUND => {
+                let ports = self.own_ports(node);
+                let workload = node.workload.clone().filter(|_| !ports.is_empty())?;
+                Some(self.shaped(Shaped::Inbound(workload), || listener::inbound(&ports)))
+            }
+            _ => {
+                let (service, port) = self.grpc_target(name)?;
+                let key = &service.view.service.key;
+                Some(self.shaped(Shaped::Api(key.clone(), port.port), || {
+                    listener::api(name, key.clone())
+                }))
+            }
+        }
+    }
+
+    fn routes(&self, node: &Node, name: &str) -> Option<Arc<Resource>> {
+        if let Ok(port) = name.parse::<u16>() {
+            if !self.http_ports.contains(&port) || port.to_string() != name {
+                return None;
+            }
+            return Some(match node.kind {
+                ClientKind::Sidecar => route::on_demand(name),
+                ClientKind::Envoy | ClientKind::Grpc => {
+                    let namespace = node.namespace.clone();
+                    self.shaped(Shaped::Routes { port, namespace }, || {
+                        self.full_routes(node, port)
+                    })
+                }
+            });
+        }
+        let (service, port) = self.grpc_target(name)?;
+        let key = &service.view.service.key;
+        Some(self.shaped(Shaped::GrpcRoutes(key.clone(), port.port), || {
+            let shape = route::Shape {
+                short_name: false,
+                sessions: false,
+            };
+            let host = route::virtual_host(&service.view, port, shape);
+            let message = route::configuration(name, vec![host]);
+            Resource::new(name, &message, vec![key.clone()])
+        }))
+    }
+
+    fn full_routes(&self, node: &Node, port: u16) -> Arc<Resource> {
+        let mut hosts = Vec::new();
+        let mut services = Vec::new();
+        for (key, service) in &self.services {
+            let Some(port) = http_ports(&service.view).find(|p| p.port == port) else {
+                continue;
+            };
+            let shape = route::Shape {
+                short_name: *key.namespace == *node.namespace,
+                sessions: true,
+            };
+            hosts.push(route::virtual_host(&service.view, port, shape));
+            services.push(key.clone());
+        }
+        hosts.push(route::passthrough());
+        let name = port.to_string();
+        Resource::new(&name, &route::configuration(&name, hosts), services)
+    }
+
+    fn virtual_host(&self, node: &Node, name: &str) -> Option<Arc<Resource>> {
+        let (port, host) = name.split_once('/')?;
+        let service = self.by_short_host(node, host)?;
+        let (same_namespace, other) = service.hosts.get(&port.parse().ok()?)?;
+        let key = &service.view.service.key;
+        Some(if *key.namespace == *node.namespace {
+            same_namespace.clone()
+        } else {
+            other.clone()
+        })
+    }
+
+    /// `checkout.shop.svc.cluster.local:80`
+    fn grpc_target(&self, name: &str) -> Option<(&ServiceResources, &ServicePort)> {
+        let (host, port) = name.rsplit_once(':')?;
+        let port: u16 = port.parse().ok()?;
+        let service = self.by_host(host)?;
+        let port = http_ports(&service.view).find(|p| p.port == port)?;
+        Some((service, port))
+    }
+
+    fn by_host(&self, host: &str) -> Option<&ServiceResources> {
+        let (name, namespace) = host.strip_suffix(".svc.cluster.local")?.split_once('.')?;
+        self.by_key(namespace, name)
+    }
+
+    /// As a client may write it: `checkout` (of the asker's namespace), `checkout.shop`,
+    /// `checkout.shop.svc`, the full name, or the address.
+    fn by_short_host(&self, node: &Node, host: &str) -> Option<&ServiceResources> {
+        if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
+            return self.services.get(self.by_ip.get(&ip)?).map(AsRef::as_ref);
+        }
+        let short = [".svc.cluster.local", ".svc"]
+            .into_iter()
+            .find_map(|suffix| host.strip_suffix(suffix))
+            .filter(|short| short.contains('.'))
+            .unwrap_or(host);
+        let (name, namespace) = short.split_once('.').unwrap_or((short, &node.namespace));
+        self.by_key(namespace, name)
+    }
+
+    fn by_key(&self, namespace: &str, name: &str) -> Option<&ServiceResources> {
+        self.services
+            .get(&ServiceKey::new(namespace, name))
+            .map(AsRef::as_ref)
+    }
+
+    /// What the asker's own Pod serves, and whether that is HTTP.
+    fn own_ports(&self, node: &Node) -> BTreeMap<u16, bool> {
+        let mut ports = BTreeMap::new();
+        let Some(key) = &node.workload else {
+            return ports;
+        };
+        let (Some(workload), Some(services)) =
+            (self.world.workloads.get(key), self.selected_by.get(key))
+        else {
+            return ports;
+        };
+        for service in services.iter().filter_map(|key| self.services.get(key)) {
+            for port in &service.view.service.ports {
+                *ports.entry(workload.port_of(port)).or_default() |= port.protocol.is_http();
+            }
+        }
+        ports
+    }
+
+    fn shaped(&self, key: Shaped, make: impl FnOnce() -> Arc<Resource>) -> Arc<Resource> {
+        if let Some(resource) = self.shaped.lock().get(&key) {
+            return resource.clone();
+        }
+        // Made outside the lock; two that make the same at once make equal things.
+        let resource = make();
+        self.shaped.lock().entry(key).or_insert(resource).clone()
+    }
+}

@@ -1,0 +1,211 @@
+//! Endpoints: where the instances of a cluster are and whether they may be picked.
+//!
+//! HTTP: a cluster has its own version's instances at priority 0 and those of the version that
+//! steps in for it at priority 1. Opaque TCP: one cluster for all versions, split by weight.
+
+use super::{
+    Resource, cluster,
+    wrap::{address, number},
+};
+use crate::model::{Instance, InstanceState, ServicePort, ServiceView, VersionId, VersionView};
+use envoy_types::pb::{
+    envoy::config::{
+        core::v3::{HealthStatus, Locality, Metadata},
+        endpoint::v3::{
+            ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
+            cluster_load_assignment::Policy, lb_endpoint::HostIdentifier,
+        },
+    },
+    google::protobuf::{Struct, Value, value::Kind},
+};
+use prost::Message;
+use segue_proto::names;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// One endpoint to be: an instance with its weight.
+type Weighted<'a> = (&'a Instance, u32);
+
+/// Fine enough that a share divides evenly over a few hundred instances; sums stay below 2^32.
+const WEIGHT_SCALE: u32 = 1_000;
+
+/// The endpoints of all clusters of a service.
+pub fn of_service(view: &ServiceView) -> Vec<Arc<Resource>> {
+    let mut all = Vec::new();
+    for port in &view.service.ports {
+        if port.protocol.is_http() {
+            for version in &view.versions {
+                all.push(of_version(view, port, version));
+            }
+        } else {
+            all.push(of_tcp(view, port));
+        }
+    }
+    all
+}
+
+fn of_version(view: &ServiceView, port: &ServicePort, version: &VersionView) -> Arc<Resource> {
+    let own: Vec<Weighted<'_>> = instances(view, &version.id).map(|i| (i, 1)).collect();
+    let fallback: Vec<Weighted<'_>> = version
+        .fallback
+        .iter()
+        .flat_map(|id| instances(view, id))
+        .map(|i| (i, 1))
+        .collect();
+    let name = cluster::name(&view.service, port, version);
+    assignment(&name, view, port, &[own, fallback])
+}
+
+fn of_tcp(view: &ServiceView, port: &ServicePort) -> Arc<Resource> {
+    let mut endpoints = Vec::new();
+    for version in &view.versions {
+        let share = u32::from(version.weight.basis_points());
+        if share == 0 {
+            continue;
+        }
+        let (ready, all) = instances(view, &version.id).fold((0_u32, 0_u32), |(ready, all), i| {
+            (ready + u32::from(i.state == InstanceState::Ready), all + 1)
+        });
+        let bearers = if ready > 0 { ready } else { all };
+        let weight = (share * WEIGHT_SCALE)
+            .checked_div(bearers)
+            .unwrap_or_default()
+            .max(1);
+        endpoints.extend(instances(view, &version.id).map(|instance| (instance, weight)));
+    }
+    let name = cluster::tcp_name(&view.service, port);
+    assignment(&name, view, port, &[endpoints])
+}
+
+fn instances<'a>(
+    view: &'a ServiceView,
+    version: &'a VersionId,
+) -> impl Iterator<Item = &'a Instance> {
+    view.instances
+        .iter()
+        .filter(move |instance| instance.workload.version == *version)
+}
+
+fn assignment(
+    name: &str,
+    view: &ServiceView,
+    port: &ServicePort,
+    priorities: &[Vec<Weighted<'_>>],
+) -> Arc<Resource> {
+    let preferred = priorities
+        .first()
+        .map_or(0, |first| u32::try_from(first.len()).unwrap_or(u32::MAX));
+    let mut message = ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        policy: Some(Policy {
+            // One healthy endpoint keeps all traffic of its version.
+            overprovisioning_factor: Some(number(preferred.saturating_mul(100).max(140))),
+            ..Policy::default()
+        }),
+        ..ClusterLoadAssignment::default()
+    };
+    // The metadata are maps, whose encoding has no order; what they say is hashed in ours.
+    let mut said = Vec::new();
+    let mut metadata = Vec::new();
+    for (priority, instances) in (0..).zip(priorities) {
+        for (zone, members) in by_zone(instances) {
+            message
+                .endpoints
+                .push(locality(zone, priority, port, &members));
+            for (instance, _) in members {
+                said.extend(instance.workload.version.0.as_bytes());
+                said.push(0);
+                said.extend(instance.workload.key.to_string().as_bytes());
+                said.push(0);
+                metadata.push(describe(instance));
+            }
+        }
+    }
+    let mut content = message.encode_to_vec();
+    content.extend(said);
+    let endpoints = message
+        .endpoints
+        .iter_mut()
+        .flat_map(|l| &mut l.lb_endpoints);
+    for (endpoint, metadata) in endpoints.zip(metadata) {
+        endpoint.metadata = Some(metadata);
+    }
+    Resource::with_content(name, &message, &content, vec![view.service.key.clone()])
+}
+
+fn by_zone<'a>(instances: &[Weighted<'a>]) -> BTreeMap<&'a str, Vec<Weighted<'a>>> {
+    let mut zones: BTreeMap<&str, Vec<Weighted<'a>>> = BTreeMap::new();
+    for (instance, weight) in instances {
+        let zone = instance.workload.zone.as_deref().unwrap_or_default();
+        zones.entry(zone).or_default().push((*instance, *weight));
+    }
+    for members in zones.values_mut() {
+        members.sort_by(|(a, _), (b, _)| a.workload.key.cmp(&b.workload.key));
+    }
+    zones
+}
+
+fn locality(
+    zone: &str,
+    priority: u32,
+    port: &ServicePort,
+    members: &[Weighted<'_>],
+) -> LocalityLbEndpoints {
+    let weight = members
+        .iter()
+        .fold(0_u32, |sum, (_, weight)| sum.saturating_add(*weight));
+    LocalityLbEndpoints {
+        locality: Some(Locality {
+            zone: zone.to_owned(),
+            ..Locality::default()
+        }),
+        priority,
+        load_balancing_weight: Some(number(weight.max(1))),
+        lb_endpoints: members
+            .iter()
+            .map(|(instance, weight)| endpoint(instance, port, *weight))
+            .collect(),
+        ..LocalityLbEndpoints::default()
+    }
+}
+
+fn endpoint(instance: &Instance, port: &ServicePort, weight: u32) -> LbEndpoint {
+    let workload = &instance.workload;
+    let health = match instance.state {
+        InstanceState::Ready => HealthStatus::Healthy,
+        InstanceState::NotReady => HealthStatus::Unhealthy,
+        InstanceState::Draining => HealthStatus::Draining,
+    };
+    LbEndpoint {
+        health_status: health.into(),
+        load_balancing_weight: Some(number(weight)),
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+            address: Some(address(workload.address, workload.port_of(port))),
+            ..Endpoint::default()
+        })),
+        metadata: None,
+    }
+}
+
+fn describe(instance: &Instance) -> Metadata {
+    let text = |text: String| Value {
+        kind: Some(Kind::StringValue(text)),
+    };
+    let workload = &instance.workload;
+    let fields = HashMap::from([
+        (
+            names::ENDPOINT_VERSION.to_owned(),
+            text(workload.version.to_string()),
+        ),
+        (
+            names::ENDPOINT_WORKLOAD.to_owned(),
+            text(workload.key.to_string()),
+        ),
+    ]);
+    Metadata {
+        filter_metadata: HashMap::from([(names::ENDPOINT_METADATA.to_owned(), Struct { fields })]),
+        ..Metadata::default()
+    }
+}

@@ -1,0 +1,20 @@
+//! From the [`World`](crate::model::World)'s nouns to Envoy's resources: a file per resource type.
+//!
+//! Decides what a resource says. Not here: who is sent what and when ([`super::stream`]), and which
+//! of them exist ([`super::snapshot`]).
+
+pub mod cluster;
+pub mod endpoints;
+pub mod health;
+pub mod listener;
+mod node;
+mod resource;
+pub mod route;
+#[cfg(test)]
+mod tests;
+mod wrap;
+
+pub use node::{ClientKind, Node};
+pub(crate) use resource::content_hash;
+pub use resource::{Resource, ResourceType};
+pub(crate) use wrap::duration;

@@ -1,0 +1,74 @@
+//! Who asks: the part of a node's description that shapes resources.
+
+use crate::model::{ProxyId, WorkloadKey};
+use envoy_types::pb::{
+    envoy::config::core::v3 as core,
+    google::protobuf::{Struct, value::Kind},
+};
+use segue_proto::names;
+
+/// Kinds of clients that want different resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClientKind {
+    /// Segue's own: on demand, by name.
+    Sidecar,
+    /// Envoy, and whoever else asks as Envoy does.
+    Envoy,
+    /// gRPC without a proxy.
+    Grpc,
+}
+
+/// A client, as its first request describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// `node.id`
+    pub id: ProxyId,
+    /// Its namespace: what a host name without dots is looked up in.
+    pub namespace: String,
+    /// The workload that it is the sidecar of, if it says so.
+    pub workload: Option<WorkloadKey>,
+    /// What it is.
+    pub kind: ClientKind,
+    /// `node.user_agent_name`
+    pub user_agent: String,
+}
+
+impl Node {
+    /// None where the node has no id.
+    pub fn read(node: &core::Node) -> Option<Self> {
+        if node.id.is_empty() {
+            return None;
+        }
+        let from_id = WorkloadKey::try_from(node.id.clone()).ok();
+        let namespace = text(node.metadata.as_ref(), names::NODE_NAMESPACE)
+            .or_else(|| from_id.as_ref().map(|key| key.namespace.as_ref()))
+            .unwrap_or(&node.cluster)
+            .to_owned();
+        let workload = match text(node.metadata.as_ref(), names::NODE_NAME) {
+            Some(name) if !namespace.is_empty() => Some(WorkloadKey::new(&namespace, name)),
+            _ => from_id,
+        };
+        let user_agent = node.user_agent_name.clone();
+        let kind = if user_agent == names::SIDECAR_USER_AGENT {
+            ClientKind::Sidecar
+        } else if user_agent.starts_with("gRPC") {
+            ClientKind::Grpc
+        } else {
+            ClientKind::Envoy
+        };
+        Some(Self {
+            id: ProxyId::from(node.id.as_str()),
+            namespace,
+            workload,
+            kind,
+            user_agent,
+        })
+    }
+}
+
+fn text<'a>(metadata: Option<&'a Struct>, field: &str) -> Option<&'a str> {
+    match metadata?.fields.get(field)?.kind.as_ref()? {
+        Kind::StringValue(text) if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}

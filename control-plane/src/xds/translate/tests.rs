@@ -1,0 +1,450 @@
+use super::{ClientKind, Node, Resource, ResourceType};
+use crate::{
+    model::{AppProtocol, InstanceState},
+    xds::{
+        fixture::{Make, node, snapshot, world},
+        snapshot::Snapshot,
+    },
+};
+use envoy_types::pb::{
+    envoy::{
+        config::{
+            cluster::v3::{Cluster, cluster::ClusterDiscoveryType},
+            core::v3::HealthStatus,
+            endpoint::v3::ClusterLoadAssignment,
+            listener::v3::{Listener, filter::ConfigType},
+            route::v3::{
+                RouteConfiguration, VirtualHost, header_matcher::HeaderMatchSpecifier,
+                route::Action, route_action::ClusterSpecifier,
+            },
+        },
+        extensions::filters::network::{
+            http_connection_manager::v3::{
+                HttpConnectionManager, http_connection_manager::RouteSpecifier,
+            },
+            tcp_proxy::v3::{TcpProxy, tcp_proxy},
+        },
+        r#type::matcher::v3::string_matcher::MatchPattern,
+    },
+    google::protobuf::{Struct, Value, value::Kind},
+};
+use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
+use prost::{Message, Name};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+fn decode<M: Message + Name + Default>(resource: &Resource) -> M {
+    assert_eq!(resource.body.type_url, M::type_url());
+    M::decode(resource.body.value.as_slice()).unwrap()
+}
+
+fn find<M: Message + Name + Default>(
+    snapshot: &Snapshot,
+    node: &Node,
+    kind: ResourceType,
+    name: &str,
+) -> M {
+    decode(&snapshot.find(node, kind, name).unwrap())
+}
+
+fn sidecar() -> Node {
+    node(ClientKind::Sidecar, "shop/web-0")
+}
+
+fn envoy() -> Node {
+    node(ClientKind::Envoy, "shop/web-0")
+}
+
+fn checkout() -> Make {
+    let mut make = Make::http("checkout", 7, &[("v2", 500, 2), ("v1", 9500, 3)]);
+    make.sessions = true;
+    make.fuse = true;
+    make
+}
+
+const V1: &str = "outbound|80|v1|checkout.shop.svc.cluster.local";
+const V2: &str = "outbound|80|v2|checkout.shop.svc.cluster.local";
+
+#[test]
+fn a_version_has_a_cluster_whose_endpoints_come_by_eds() {
+    let snapshot = snapshot(1, &[checkout()]);
+    let v1: Cluster = find(&snapshot, &sidecar(), ResourceType::Cluster, V1);
+    assert_eq!(v1.name, V1);
+    assert_eq!(
+        v1.cluster_discovery_type,
+        Some(ClusterDiscoveryType::Type(3))
+    );
+    assert_eq!(v1.lb_policy, 1);
+    assert!(v1.ignore_health_on_host_removal);
+    assert_eq!(v1.outlier_detection, None);
+    assert_eq!(v1.typed_extension_protocol_options.len(), 1);
+    let v2: Cluster = find(&snapshot, &sidecar(), ResourceType::Cluster, V2);
+    let fuse = v2.outlier_detection.unwrap();
+    assert_eq!(fuse.consecutive_gateway_failure.unwrap().value, 3);
+    assert_eq!(fuse.max_ejection_percent.unwrap().value, 100);
+    assert_eq!(fuse.base_ejection_time, fuse.max_ejection_time);
+}
+
+#[test]
+fn grpc_gets_what_it_understands() {
+    let snapshot = snapshot(1, &[checkout()]);
+    let grpc = node(ClientKind::Grpc, "client");
+    let v2: Cluster = find(&snapshot, &grpc, ResourceType::Cluster, V2);
+    assert_eq!(v2.lb_policy, 0);
+    let fuse = v2.outlier_detection.unwrap();
+    assert_eq!(fuse.consecutive_gateway_failure, None);
+    assert!(fuse.failure_percentage_threshold.is_some());
+    let name = "checkout.shop.svc.cluster.local:80";
+    let listener: Listener = find(&snapshot, &grpc, ResourceType::Listener, name);
+    let manager = listener.api_listener.unwrap().api_listener.unwrap();
+    let manager = HttpConnectionManager::decode(manager.value.as_slice()).unwrap();
+    let Some(RouteSpecifier::Rds(rds)) = manager.route_specifier else {
+        panic!("no RDS")
+    };
+    assert_eq!(rds.route_config_name, name);
+    let routes: RouteConfiguration = find(&snapshot, &grpc, ResourceType::Route, name);
+    assert!(routes.virtual_hosts[0].domains.contains(&name.to_owned()));
+    assert_eq!(routes.virtual_hosts[0].routes.len(), 1);
+}
+
+#[test]
+fn endpoints_have_the_other_version_at_the_second_priority() {
+    let mut make = checkout();
+    make.states = vec![
+        InstanceState::Ready,
+        InstanceState::NotReady,
+        InstanceState::Draining,
+    ];
+    let snapshot = snapshot(1, &[make]);
+    let v2: ClusterLoadAssignment = find(&snapshot, &sidecar(), ResourceType::Endpoints, V2);
+    assert_eq!(v2.cluster_name, V2);
+    assert_eq!(v2.endpoints.len(), 2);
+    assert_eq!(v2.endpoints[0].priority, 0);
+    assert_eq!(v2.endpoints[0].locality.as_ref().unwrap().zone, "a");
+    let health: Vec<i32> = v2
+        .endpoints
+        .iter()
+        .flat_map(|l| &l.lb_endpoints)
+        .map(|e| e.health_status)
+        .collect();
+    let expected = [
+        HealthStatus::Healthy,
+        HealthStatus::Unhealthy,
+        HealthStatus::Draining,
+        HealthStatus::Healthy,
+        HealthStatus::Healthy,
+    ];
+    assert_eq!(health, expected.map(i32::from));
+    let factor = v2.policy.unwrap().overprovisioning_factor.unwrap().value;
+    assert_eq!(factor, 200);
+    let metadata = v2.endpoints[1].lb_endpoints[0].metadata.as_ref().unwrap();
+    let text = |text: &str| Value {
+        kind: Some(Kind::StringValue(text.to_owned())),
+    };
+    let said = Struct {
+        fields: HashMap::from([
+            ("version".to_owned(), text("v1")),
+            ("workload".to_owned(), text("shop/checkout-v1-0")),
+        ]),
+    };
+    assert_eq!(metadata.filter_metadata["segue.dev"], said);
+    let v1: ClusterLoadAssignment = find(&snapshot, &sidecar(), ResourceType::Endpoints, V1);
+    assert!(v1.endpoints.iter().all(|l| l.priority == 0));
+}
+
+#[test]
+fn opaque_tcp_is_split_by_endpoint_weights() {
+    let db = Make::tcp("db", 9, &[("v2", 2500, 2), ("v1", 7500, 3), ("v0", 0, 1)]);
+    let snapshot = snapshot(1, &[db]);
+    let name = "outbound|3306||db.shop.svc.cluster.local";
+    let all: ClusterLoadAssignment = find(&snapshot, &sidecar(), ResourceType::Endpoints, name);
+    let weights: Vec<u32> = all.endpoints[0]
+        .lb_endpoints
+        .iter()
+        .map(|e| e.load_balancing_weight.unwrap().value)
+        .collect();
+    assert_eq!(
+        weights,
+        [2_500_000, 2_500_000, 2_500_000, 1_250_000, 1_250_000]
+    );
+    let asked = "outbound|3306||10.96.0.9";
+    let found = snapshot
+        .find(&sidecar(), ResourceType::Cluster, asked)
+        .unwrap();
+    assert_eq!(*found.name, *name);
+    let unknown = "outbound|3306||10.96.0.8";
+    assert!(
+        snapshot
+            .find(&sidecar(), ResourceType::Cluster, unknown)
+            .is_none()
+    );
+}
+
+#[test]
+fn sessions_are_matched_before_the_draw_and_renewed_when_due() {
+    let snapshot = snapshot(1, &[checkout()]);
+    let name = "80/checkout.shop";
+    let host: VirtualHost = find(&snapshot, &sidecar(), ResourceType::VirtualHost, name);
+    assert_eq!(host.name, "checkout.shop.svc.cluster.local:80");
+    let matched: Vec<_> = host.routes[..4]
+        .iter()
+        .map(|route| {
+            let header = &route.r#match.as_ref().unwrap().headers[0];
+            assert_eq!(header.name, "cookie");
+            let Some(HeaderMatchSpecifier::StringMatch(text)) = &header.header_match_specifier
+            else {
+                panic!("no string match")
+            };
+            let Some(MatchPattern::Contains(text)) = &text.match_pattern else {
+                panic!("not contains")
+            };
+            (text.clone(), route.response_headers_to_add.len())
+        })
+        .collect();
+    let expected = [
+        ("segue-1=token-v2.7", 0),
+        ("segue-1=token-v2.", 1),
+        ("segue-1=token-v1.7", 0),
+        ("segue-1=token-v1.", 1),
+    ];
+    assert_eq!(matched, expected.map(|(text, n)| (text.to_owned(), n)));
+    let Some(Action::Route(action)) = &host.routes[4].action else {
+        panic!("no route")
+    };
+    let Some(ClusterSpecifier::WeightedClusters(split)) = &action.cluster_specifier else {
+        panic!("not weighted")
+    };
+    assert_eq!(split.clusters[0].name, V2);
+    assert_eq!(split.clusters[0].weight.unwrap().value, 500);
+    let cookie = split.clusters[1].response_headers_to_add[0].header.as_ref();
+    assert_eq!(
+        cookie.unwrap().value,
+        "segue-1=token-v1.7; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax"
+    );
+    assert_eq!(action.timeout.unwrap().seconds, 0);
+}
+
+#[test]
+fn a_host_is_found_by_every_name_that_callers_use() {
+    let snapshot = snapshot(1, &[checkout()]);
+    let find = |node: &Node, host: &str| {
+        snapshot.find(node, ResourceType::VirtualHost, &format!("80/{host}"))
+    };
+    for host in [
+        "checkout",
+        "checkout.shop",
+        "checkout.shop.svc",
+        "checkout.shop.svc.cluster.local",
+        "10.96.0.7",
+    ] {
+        assert!(find(&sidecar(), host).is_some(), "{host}");
+    }
+    let mut foreign = sidecar();
+    foreign.namespace = "other".to_owned();
+    assert!(find(&foreign, "checkout").is_none());
+    let host: VirtualHost = decode(&find(&foreign, "checkout.shop").unwrap());
+    assert!(!host.domains.contains(&"checkout".to_owned()));
+    assert!(find(&sidecar(), "nobody").is_none());
+    let wrong_port = "81/checkout";
+    assert!(
+        snapshot
+            .find(&sidecar(), ResourceType::VirtualHost, wrong_port)
+            .is_none()
+    );
+}
+
+#[test]
+fn our_sidecar_asks_on_demand_and_envoy_is_told_everything() {
+    let db = Make::tcp("db", 9, &[("v1", 10_000, 1)]);
+    let snapshot = snapshot(1, &[checkout(), db]);
+    let on_demand: RouteConfiguration = find(&snapshot, &sidecar(), ResourceType::Route, "80");
+    assert!(on_demand.vhds.is_some() && on_demand.virtual_hosts.is_empty());
+    let full: RouteConfiguration = find(&snapshot, &envoy(), ResourceType::Route, "80");
+    assert!(full.vhds.is_none());
+    assert_eq!(full.virtual_hosts.len(), 2);
+    let chains = |node: &Node| {
+        let name = "virtualOutbound";
+        let listener: Listener = find(&snapshot, node, ResourceType::Listener, name);
+        listener.filter_chains.len()
+    };
+    assert_eq!((chains(&sidecar()), chains(&envoy())), (1, 2));
+    let names: BTreeSet<String> = snapshot
+        .all(&envoy(), ResourceType::Cluster)
+        .iter()
+        .map(|r| r.name.to_string())
+        .collect();
+    assert_eq!(names.len(), 5);
+}
+
+#[test]
+fn a_pod_gets_the_inbound_listener_of_what_it_serves() {
+    let snapshot = snapshot(1, &[checkout()]);
+    let own = node(ClientKind::Sidecar, "shop/checkout-v1-0");
+    let name = "virtualInbound";
+    let listener: Listener = find(&snapshot, &own, ResourceType::Listener, name);
+    let matches: Vec<_> = listener
+        .filter_chains
+        .iter()
+        .map(|chain| {
+            let m = chain.filter_chain_match.as_ref().unwrap();
+            (
+                m.destination_port.unwrap().value,
+                m.application_protocols.len(),
+            )
+        })
+        .collect();
+    assert_eq!(matches, [(8080, 2), (8080, 0)]);
+    let Some(ConfigType::TypedConfig(tcp)) = &listener.filter_chains[1].filters[0].config_type
+    else {
+        panic!("no filter")
+    };
+    let tcp = TcpProxy::decode(tcp.value.as_slice()).unwrap();
+    let inbound = "inbound|8080||";
+    assert_eq!(
+        tcp.cluster_specifier,
+        Some(tcp_proxy::ClusterSpecifier::Cluster(inbound.to_owned()))
+    );
+    let cluster: Cluster = find(&snapshot, &own, ResourceType::Cluster, inbound);
+    assert_eq!(
+        cluster.cluster_discovery_type,
+        Some(ClusterDiscoveryType::Type(4))
+    );
+    assert!(
+        snapshot
+            .find(&sidecar(), ResourceType::Listener, name)
+            .is_none()
+    );
+    let checks = snapshot.health_checks(&own).unwrap();
+    assert_eq!(checks.cluster_health_checks[0].cluster_name, inbound);
+}
+
+#[test]
+fn an_unchanged_service_keeps_its_encoded_resources() {
+    let (a, b) = (
+        checkout().view(),
+        Make::tcp("db", 9, &[("v1", 10_000, 1)]).view(),
+    );
+    let first = Snapshot::build(world(1, &[a.clone(), b]), None);
+    let changed = Make::tcp("db", 9, &[("v1", 10_000, 2)]).view();
+    let second = Snapshot::build(world(2, &[a, changed]), Some(&first));
+    let get =
+        |snapshot: &Snapshot, kind, name: &str| snapshot.find(&sidecar(), kind, name).unwrap();
+    let kind = ResourceType::Endpoints;
+    assert!(Arc::ptr_eq(&get(&first, kind, V1), &get(&second, kind, V1)));
+    let db = "outbound|3306||db.shop.svc.cluster.local";
+    assert_ne!(
+        get(&first, kind, db).version,
+        get(&second, kind, db).version
+    );
+    let kind = ResourceType::Cluster;
+    assert_eq!(
+        get(&first, kind, db).version,
+        get(&second, kind, db).version
+    );
+}
+
+fn services() -> impl Strategy<Value = Vec<Make>> {
+    let versions = proptest::collection::vec((0_u16..=100, 0_u8..4), 1..4);
+    let service = (versions, any::<bool>(), any::<bool>(), 0_u8..3);
+    proptest::collection::vec(service, 0..5).prop_map(|services| {
+        (0_u8..)
+            .zip(services)
+            .map(|(i, (shares, sessions, fuse, protocol))| {
+                let total: u32 = shares.iter().map(|(w, _)| u32::from(*w)).sum();
+                let mut left = 10_000;
+                let mut versions = Vec::new();
+                for (v, (share, instances)) in shares.iter().enumerate() {
+                    let last = v + 1 == shares.len();
+                    let exact = u32::from(*share) * 10_000 / total.max(1);
+                    let weight = if last {
+                        left
+                    } else {
+                        u16::try_from(exact).unwrap()
+                    };
+                    left -= weight;
+                    versions.push((format!("v{}", shares.len() - v), weight, *instances));
+                }
+                Make {
+                    name: format!("s{i}"),
+                    ip: i,
+                    ports: vec![match protocol {
+                        0 => (80, 8080, AppProtocol::Http),
+                        1 => (90, 9090, AppProtocol::Http2),
+                        _ => (3306, 3306, AppProtocol::Tcp),
+                    }],
+                    versions,
+                    sessions,
+                    fuse,
+                    states: Vec::new(),
+                }
+            })
+            .collect()
+    })
+}
+
+/// The clusters that a virtual host names, with the sum of each split.
+fn targets(host: &VirtualHost) -> (BTreeSet<String>, Vec<u32>) {
+    let (mut names, mut sums) = (BTreeSet::new(), Vec::new());
+    for route in &host.routes {
+        let Some(Action::Route(action)) = &route.action else {
+            continue;
+        };
+        match action.cluster_specifier.as_ref().unwrap() {
+            ClusterSpecifier::Cluster(name) => {
+                names.insert(name.clone());
+            }
+            ClusterSpecifier::WeightedClusters(split) => {
+                names.extend(split.clusters.iter().map(|c| c.name.clone()));
+                sums.push(split.clusters.iter().map(|c| c.weight.unwrap().value).sum());
+            }
+            _ => panic!("unexpected"),
+        }
+    }
+    (names, sums)
+}
+
+proptest! {
+    #[test]
+    fn every_cluster_that_a_route_names_exists_and_splits_are_whole(services in services()) {
+        let snapshot = snapshot(1, &services);
+        for node in [sidecar(), envoy(), node(ClientKind::Grpc, "g")] {
+            for routes in snapshot.all(&envoy(), ResourceType::Route) {
+                let routes: RouteConfiguration = decode(&routes);
+                let mut domains = BTreeSet::new();
+                for host in &routes.virtual_hosts {
+                    for domain in &host.domains {
+                        prop_assert!(domains.insert(domain.clone()), "{domain} twice");
+                    }
+                    let (names, sums) = targets(host);
+                    prop_assert!(sums.iter().all(|sum| *sum == 10_000));
+                    for name in names {
+                        prop_assert!(snapshot.find(&node, ResourceType::Cluster, &name).is_some());
+                    }
+                }
+            }
+            for cluster in snapshot.all(&node, ResourceType::Cluster) {
+                let message: Cluster = decode(&cluster);
+                if message.eds_cluster_config.is_some() {
+                    let kind = ResourceType::Endpoints;
+                    prop_assert!(snapshot.find(&node, kind, &cluster.name).is_some());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_content_has_equal_versions_whatever_the_generation(services in services()) {
+        let (one, two) = (snapshot(1, &services), snapshot(2, &services));
+        for kind in ResourceType::ALL {
+            let versions = |s: &Snapshot| -> Vec<(String, String)> {
+                s.all(&envoy(), kind)
+                    .iter()
+                    .map(|r| (r.name.to_string(), r.version.to_string()))
+                    .collect()
+            };
+            prop_assert_eq!(versions(&one), versions(&two));
+        }
+    }
+}

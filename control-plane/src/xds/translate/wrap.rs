@@ -1,0 +1,44 @@
+//! The small messages that Envoy's API wraps values in.
+
+use envoy_types::pb::{
+    envoy::config::core::v3::{
+        Address, AggregatedConfigSource, ApiVersion, ConfigSource, SocketAddress, address,
+        config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
+    },
+    google::protobuf::{BoolValue, Duration, UInt32Value},
+};
+use std::net::IpAddr;
+
+pub(super) fn address(ip: IpAddr, port: u16) -> Address {
+    Address {
+        address: Some(address::Address::SocketAddress(SocketAddress {
+            address: ip.to_string(),
+            port_specifier: Some(PortSpecifier::PortValue(port.into())),
+            ..SocketAddress::default()
+        })),
+    }
+}
+
+pub(super) fn number(value: u32) -> UInt32Value {
+    UInt32Value { value }
+}
+
+pub(super) fn truth(value: bool) -> BoolValue {
+    BoolValue { value }
+}
+
+pub(crate) fn duration(duration: std::time::Duration) -> Duration {
+    Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+/// "By the stream that this came on."
+pub(super) fn ads() -> ConfigSource {
+    ConfigSource {
+        resource_api_version: ApiVersion::V3.into(),
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        ..ConfigSource::default()
+    }
+}

@@ -1,0 +1,100 @@
+//! The sidecar's own HTTP endpoints: readiness, metrics, what configuration it has and how old.
+//!
+//! Reads only. `--admin` serves all of it and listens on loopback; `--probe` serves readiness
+//! alone, since anybody may reach it.
+
+mod view;
+
+use crate::{
+    store::{Command, Worker},
+    telemetry::{self, Process, Reporter},
+    xds::{Connection, Handle},
+};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What the endpoints read.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The workers.
+    pub workers: Vec<Worker>,
+    /// The xDS client.
+    pub client: Handle,
+    /// The books, and the configuration in force.
+    pub reporter: Reporter,
+}
+
+/// Everything.
+pub fn admin(sources: Sources) -> Router {
+    Router::new()
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/config_dump", get(config_dump))
+        .route("/connections", get(connections))
+        .with_state(Arc::new(sources))
+}
+
+/// Readiness alone.
+pub fn probe(sources: Sources) -> Router {
+    Router::new()
+        .route("/ready", get(ready))
+        .with_state(Arc::new(sources))
+}
+
+/// Ready once a configuration with a listener is in force, wherever it came from.
+async fn ready(State(sources): State<Arc<Sources>>) -> (StatusCode, &'static str) {
+    let snapshot = Arc::clone(&sources.reporter.snapshot.borrow());
+    if snapshot.outbound.is_some() || snapshot.inbound.is_some() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no configuration yet: the control plane has not answered\n",
+        )
+    }
+}
+
+async fn metrics(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
+    sources.reporter.collect().await;
+    let connection = sources.client.dump().await.map(|dump| dump.connection);
+    let process = Process {
+        connected: matches!(connection, Some(Connection::Connected(_))),
+        sequence: sources.reporter.snapshot.borrow().sequence,
+        uptime: sources.reporter.started.elapsed().as_secs_f64(),
+    };
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        telemetry::text(&sources.reporter.loads, process),
+    )
+}
+
+async fn config_dump(State(sources): State<Arc<Sources>>) -> Result<Json<Value>, StatusCode> {
+    let dump = sources
+        .client
+        .dump()
+        .await
+        .ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let snapshot = Arc::clone(&sources.reporter.snapshot.borrow());
+    Ok(Json(view::config(&dump, &snapshot)))
+}
+
+async fn connections(State(sources): State<Arc<Sources>>) -> Json<Value> {
+    let mut list = Vec::new();
+    for (index, worker) in sources.workers.iter().enumerate() {
+        let (answer, connections) = oneshot::channel();
+        // A worker that has ended has no connections.
+        worker.commands.send(Command::ListConnections(answer)).ok();
+        for connection in connections.await.unwrap_or_default() {
+            list.push(view::connection(index, &connection));
+        }
+    }
+    Json(json!({ "connections": list }))
+}

@@ -1,0 +1,152 @@
+//! Which version serves a request, and which session token its response carries.
+//!
+//! Routes are tried by `http`; here stands what follows from the one that matched: the draw by
+//! weight, whether a live token placed the request, and the `Set-Cookie` of the version that
+//! really served. It does not choose an endpoint (`balance`) and knows no token by itself: tokens
+//! are header values that the control plane wrote.
+//!
+//! Invariant: the token on a response names the version whose endpoint answered, or there is none.
+//!
+//! Pure: random numbers are an argument.
+
+mod cache;
+
+use crate::model::{Action, Cluster, Header, Route, VirtualHost, WeightedCluster};
+use cache::may_be_stored_by_shared_cache;
+use http::{
+    HeaderMap,
+    header::{COOKIE, SET_COOKIE},
+};
+use std::sync::Arc;
+
+/// The suffix of a version's control group in cluster names: the same version, other sessions.
+const CONTROL_GROUP: &str = ".control";
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placement<'a> {
+    /// The cluster.
+    pub cluster: &'a Arc<Cluster>,
+    /// The choice that was drawn, where the route weighs.
+    pub drawn: Option<&'a WeightedCluster>,
+    /// A live session token decided.
+    pub pinned: bool,
+}
+
+/// Applies a route. `draw` gives a number below its argument. None: the route names no cluster.
+pub(crate) fn place<'a>(
+    host: &VirtualHost,
+    route: &'a Route,
+    draw: &mut impl FnMut(u64) -> u64,
+) -> Option<Placement<'a>> {
+    match &route.action {
+        Action::Cluster(cluster) => Some(Placement {
+            cluster,
+            drawn: None,
+            pinned: is_pinned(host, route),
+        }),
+        Action::Weighted { clusters, total } => {
+            let drawn = draw_weighted(clusters, *total, draw)?;
+            Some(Placement {
+                cluster: &drawn.cluster,
+                drawn: Some(drawn),
+                pinned: false,
+            })
+        }
+        Action::DirectResponse { .. } => None,
+    }
+}
+
+/// Draws by weight; weights of 0 are never drawn.
+fn draw_weighted<'a>(
+    clusters: &'a [WeightedCluster],
+    total: u32,
+    draw: &mut impl FnMut(u64) -> u64,
+) -> Option<&'a WeightedCluster> {
+    let mut rest = draw(u64::from(total.max(1)));
+    for choice in clusters {
+        let weight = u64::from(choice.weight);
+        if rest < weight {
+            return Some(choice);
+        }
+        rest -= weight;
+    }
+    // Only where the weights sum to less than `total`.
+    clusters.iter().rfind(|choice| choice.weight > 0)
+}
+
+/// True where a session cookie is what the route matches by.
+fn is_pinned(host: &VirtualHost, route: &Route) -> bool {
+    host.session_cookie.is_some()
+        && route
+            .headers
+            .iter()
+            .any(|matcher| matcher.name == COOKIE && !matcher.invert)
+}
+
+/// Adds to a response what its route asks for. `served` is the version of the endpoint that
+/// answered. Returns true where the response begins a session.
+pub(crate) fn decorate(
+    response: &mut HeaderMap,
+    host: &VirtualHost,
+    route: &Route,
+    placement: &Placement<'_>,
+    served: Option<&str>,
+) -> bool {
+    let chosen = placement
+        .drawn
+        .map_or(&[][..], |drawn| drawn.response_headers.as_slice());
+    if host.session_cookie.is_none() {
+        append(response, route.response_headers.iter().chain(chosen));
+        return false;
+    }
+    let sets_cookie = |header: &&Header| header.name == SET_COOKIE;
+    let cookies_allowed = !may_be_stored_by_shared_cache(response);
+    let planned = route.response_headers.iter().chain(chosen);
+    append(response, planned.clone().filter(|h| !sets_cookie(h)));
+    if !cookies_allowed {
+        return false;
+    }
+    let began = match failed_over(placement.cluster, served) {
+        Some(version) => append(
+            response,
+            tokens_of(host, version).iter().filter(sets_cookie),
+        ),
+        None => append(response, planned.filter(sets_cookie)),
+    };
+    began && !placement.pinned
+}
+
+/// The version that served, where it is another than the cluster's.
+fn failed_over<'a>(cluster: &Cluster, served: Option<&'a str>) -> Option<&'a str> {
+    let planned = cluster.version.as_deref()?;
+    let planned = planned.strip_suffix(CONTROL_GROUP).unwrap_or(planned);
+    served.filter(|version| *version != planned)
+}
+
+/// The headers that the weighted route adds for a version.
+fn tokens_of<'a>(host: &'a VirtualHost, version: &str) -> &'a [Header] {
+    host.routes
+        .iter()
+        .filter_map(|route| match &route.action {
+            Action::Weighted { clusters, .. } => Some(clusters),
+            _ => None,
+        })
+        .flatten()
+        .find(|choice| choice.cluster.version.as_deref() == Some(version))
+        .map_or(&[], |choice| choice.response_headers.as_slice())
+}
+
+/// Appends; true where there was anything.
+fn append<'a>(response: &mut HeaderMap, headers: impl Iterator<Item = &'a Header>) -> bool {
+    let mut any = false;
+    for header in headers {
+        any |= response
+            .try_append(header.name.clone(), header.value.clone())
+            .is_ok();
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+use super::{decorate, place};
+use crate::model::{
+    Action, Cluster, Discovery, Header, HeaderMatch, HeaderMatcher, PathMatch, RetryPolicy, Route,
+    UpstreamProtocol, VirtualHost, WeightedCluster,
+};
+use http::{HeaderMap, HeaderValue, header};
+use std::{sync::Arc, time::Duration};
+
+fn cluster(version: &str) -> Arc<Cluster> {
+    Arc::new(Cluster {
+        name: format!("outbound|80|{version}|a.b.svc.cluster.local").into(),
+        version: Some(version.into()),
+        discovery: Discovery::Endpoints,
+        endpoints: Vec::new(),
+        overprovisioning_factor: 140,
+        protocol: UpstreamProtocol::SameAsDownstream,
+        connect_timeout: Duration::from_secs(1),
+        outlier_detection: None,
+    })
+}
+
+fn cookie(value: &'static str) -> Vec<Header> {
+    vec![Header {
+        name: header::SET_COOKIE,
+        value: HeaderValue::from_static(value),
+    }]
+}
+
+fn route(action: Action, headers: Vec<HeaderMatcher>, response_headers: Vec<Header>) -> Route {
+    Route {
+        path: PathMatch::Prefix("/".into()),
+        headers,
+        action,
+        request_headers: Vec::new(),
+        response_headers,
+        timeout: None,
+    }
+}
+
+/// v1 pinned, then v2 and v1 weighted 500 : 9,500.
+fn host() -> VirtualHost {
+    let weighted = |version, weight, token| WeightedCluster {
+        cluster: cluster(version),
+        weight,
+        response_headers: cookie(token),
+    };
+    let token = HeaderMatcher {
+        name: header::COOKIE,
+        condition: HeaderMatch::Contains("s=one".into()),
+        invert: false,
+    };
+    VirtualHost {
+        name: "a".into(),
+        routes: vec![
+            route(
+                Action::Cluster(cluster("v1")),
+                vec![token],
+                cookie("s=one.2"),
+            ),
+            route(
+                Action::Weighted {
+                    clusters: vec![weighted("v2", 500, "s=two"), weighted("v1", 9_500, "s=one")],
+                    total: 10_000,
+                },
+                Vec::new(),
+                Vec::new(),
+            ),
+        ],
+        retry: RetryPolicy::default(),
+        session_cookie: Some("s".into()),
+    }
+}
+
+fn set_cookies(host: &VirtualHost, route: usize, drawn: u64, served: &str) -> (Vec<String>, bool) {
+    let route = &host.routes[route];
+    let placement = place(host, route, &mut |_| drawn).unwrap();
+    let mut headers = HeaderMap::new();
+    let began = decorate(&mut headers, host, route, &placement, Some(served));
+    let values = headers.get_all(header::SET_COOKIE).iter();
+    (
+        values.map(|v| v.to_str().unwrap().to_owned()).collect(),
+        began,
+    )
+}
+
+#[test]
+fn the_draw_follows_the_weights_exactly() {
+    let host = host();
+    let drawn = (0..10_000)
+        .filter(|drawn| {
+            let placement = place(&host, &host.routes[1], &mut |_| *drawn).unwrap();
+            placement.cluster.version.as_deref() == Some("v2")
+        })
+        .count();
+    assert_eq!(drawn, 500);
+}
+
+#[test]
+fn a_cookie_route_pins_and_a_weighted_one_does_not() {
+    let host = host();
+    assert!(place(&host, &host.routes[0], &mut |_| 0).unwrap().pinned);
+    assert!(!place(&host, &host.routes[1], &mut |_| 0).unwrap().pinned);
+}
+
+#[test]
+fn a_new_session_gets_the_token_of_its_version() {
+    assert_eq!(
+        set_cookies(&host(), 1, 499, "v2"),
+        (vec!["s=two".to_owned()], true)
+    );
+    assert_eq!(
+        set_cookies(&host(), 1, 500, "v1"),
+        (vec!["s=one".to_owned()], true)
+    );
+}
+
+#[test]
+fn a_renewed_session_is_not_a_new_one() {
+    assert_eq!(
+        set_cookies(&host(), 0, 0, "v1"),
+        (vec!["s=one.2".to_owned()], false)
+    );
+}
+
+#[test]
+fn a_failover_gives_the_token_of_the_version_that_served() {
+    assert_eq!(
+        set_cookies(&host(), 0, 0, "v2"),
+        (vec!["s=two".to_owned()], false)
+    );
+    assert_eq!(
+        set_cookies(&host(), 1, 0, "v1"),
+        (vec!["s=one".to_owned()], true)
+    );
+    assert_eq!(set_cookies(&host(), 1, 0, "v3"), (Vec::new(), false));
+}
+
+#[test]
+fn a_response_that_a_shared_cache_may_keep_carries_no_token() {
+    let host = host();
+    let placement = place(&host, &host.routes[1], &mut |_| 0).unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    assert!(!decorate(
+        &mut headers,
+        &host,
+        &host.routes[1],
+        &placement,
+        Some("v2")
+    ));
+    assert!(!headers.contains_key(header::SET_COOKIE));
+}

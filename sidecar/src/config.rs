@@ -1,0 +1,188 @@
+//! Flags. Each has an environment variable `SEGUE_…`; a flag beats its variable.
+
+use crate::{redirect, xds::Identity};
+use clap::{Args, Parser, Subcommand};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
+use tonic::transport::Uri;
+
+/// Segue's sidecar: takes a Pod's traffic and sends it where the control plane says.
+#[derive(Debug, Parser)]
+#[command(name = "segue-sidecar", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the sidecar
+    Run(Box<Run>),
+    /// Make the kernel hand this Pod's connections to the sidecar
+    Redirect(redirect::Args),
+}
+
+/// Flags of `segue-sidecar run`.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// The control plane
+    #[arg(
+        long,
+        env = "SEGUE_CONTROL_PLANE",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:15010",
+        value_parser = control_plane
+    )]
+    pub control_plane: Uri,
+    /// The workload that this sidecar serves
+    #[arg(long, env = "SEGUE_WORKLOAD", value_name = "NAMESPACE/NAME")]
+    pub workload: Identity,
+    /// The zone in which the workload runs
+    #[arg(long, env = "SEGUE_ZONE", default_value = "")]
+    pub zone: String,
+    /// Takes the workload's own connections, redirected or as an explicit proxy
+    #[arg(
+        long,
+        env = "SEGUE_OUTBOUND",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:15001"
+    )]
+    pub outbound: SocketAddr,
+    /// Takes connections for the workload
+    #[arg(
+        long,
+        env = "SEGUE_INBOUND",
+        value_name = "ADDR",
+        default_value = "0.0.0.0:15006"
+    )]
+    pub inbound: SocketAddr,
+    /// Serves /ready, /metrics, /config_dump and /connections
+    #[arg(
+        long,
+        env = "SEGUE_ADMIN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:15000"
+    )]
+    pub admin: SocketAddr,
+    /// Serves /ready alone, for the kubelet
+    #[arg(
+        long,
+        env = "SEGUE_PROBE",
+        value_name = "ADDR",
+        default_value = "0.0.0.0:15021"
+    )]
+    pub probe: SocketAddr,
+    /// Worker threads [default: one per CPU, at most 2]
+    #[arg(long, env = "SEGUE_THREADS", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Keeps the last good configuration here, so that a restart needs no control plane
+    #[arg(long, env = "SEGUE_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Marks the sidecar's own sockets (SO_MARK), so that redirection leaves them alone
+    #[arg(long, env = "SEGUE_MARK", value_name = "N", value_parser = mark)]
+    pub mark: Option<u32>,
+    /// How long open requests and connections may take to end after SIGTERM
+    #[arg(
+        long,
+        env = "SEGUE_DRAIN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "30s",
+        value_parser = duration
+    )]
+    pub drain_timeout: Duration,
+}
+
+impl Run {
+    /// How many workers to start.
+    pub fn worker_count(&self) -> usize {
+        let default = || thread::available_parallelism().map_or(1, |cpus| cpus.get().min(2));
+        self.threads.map_or_else(default, NonZeroUsize::get)
+    }
+
+    /// Who this sidecar is.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            zone: self.zone.clone(),
+            ..self.workload.clone()
+        }
+    }
+}
+
+fn control_plane(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    if uri.scheme_str() != Some("http") || uri.host().is_none() {
+        return Err("expected http://HOST:PORT".to_owned());
+    }
+    Ok(uri)
+}
+
+/// Decimal, or hexadecimal with `0x`.
+fn mark(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| error.to_string())
+}
+
+/// `500ms`, `30s`, `5m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u32 = digits
+        .parse()
+        .map_err(|_| "expected a number and a unit, such as 30s".to_owned())?;
+    let unit = match text.get(digits.len()..) {
+        Some("ms") => Duration::from_millis(1),
+        Some("s") => Duration::from_secs(1),
+        Some("m") => Duration::from_secs(60),
+        Some("h") => Duration::from_secs(3600),
+        _ => return Err("expected ms, s, m or h after the number, such as 30s".to_owned()),
+    };
+    Ok(unit * number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, Command, duration};
+    use clap::{CommandFactory as _, Parser as _};
+    use std::time::Duration;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_workload_and_a_control_plane_are_checked() {
+        let parse = |workload: &str, url: &str| {
+            Cli::try_parse_from([
+                "segue-sidecar",
+                "run",
+                "--workload",
+                workload,
+                "--control-plane",
+                url,
+            ])
+        };
+        let cli = parse("shop/web-0", "http://127.0.0.1:15010").unwrap();
+        assert!(matches!(cli.command, Command::Run(run) if run.workload.name == "web-0"));
+        for (workload, url) in [
+            ("web-0", "http://127.0.0.1:15010"),
+            ("shop/", "http://127.0.0.1:15010"),
+            ("shop/web-0", "127.0.0.1:15010"),
+            ("shop/web-0", "https://127.0.0.1:15010"),
+        ] {
+            assert_eq!(parse(workload, url).unwrap_err().exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert!(duration("5").is_err());
+        assert!(duration("s").is_err());
+        assert!(duration("5 s").is_err());
+    }
+}

@@ -1,0 +1,320 @@
+//! Sends a request: picks, connects, writes; and again elsewhere where nothing was processed.
+//!
+//! Four failures may be followed by another try, each bounded:
+//! - no connection came about (the retry policy's `connect-failure`);
+//! - the peer says that it did not process the request (`refused-stream`, GOAWAY);
+//! - a kept connection closed before anything was written: nobody saw the request;
+//! - a kept connection closed without an answer, and the request is idempotent and has no body: it
+//!   was closed by the peer as idle, in all likelihood.
+
+use super::{Client, answer::Refusal, authority::Authority, headers};
+use crate::{
+    balance::{Choice, Outcome},
+    local::{InFlight, Slot},
+    model::{Cluster, Discovery, Endpoint, EndpointId, RetryPolicy, UpstreamProtocol},
+    upstream::{ConnectError, Key, Lease, Protocol, Replay, RequestBody, SendError, Target},
+};
+use http::{Request, Response, StatusCode, request::Parts};
+use hyper::body::Incoming;
+use std::net::SocketAddr;
+use tokio::time::{Instant, timeout_at};
+
+/// How often a request may meet a connection that closed before it was written.
+const UNSENT_LIMIT: u32 = 8;
+
+/// A request on its way.
+pub(super) struct Call<'a> {
+    /// Who sent it.
+    pub client: &'a Client,
+    /// Its head; None while a try has it.
+    pub head: Option<Parts>,
+    /// Its body; None while a try has it.
+    pub body: Option<RequestBody>,
+    /// Its body, for another try.
+    pub replay: Replay,
+    /// The host that it names.
+    pub authority: Option<Authority>,
+    /// When the whole response must have ended.
+    pub deadline: Option<Instant>,
+}
+
+/// A request that was answered.
+pub(super) struct Sent<'c> {
+    /// The answer.
+    pub response: Response<Incoming>,
+    /// The connection it comes over.
+    pub lease: Lease,
+    /// Its endpoint's numbers.
+    pub in_flight: InFlight,
+    /// Its endpoint; None for an original destination.
+    pub endpoint: Option<&'c Endpoint>,
+}
+
+/// Where one try goes.
+struct Picked<'c> {
+    slot: Slot,
+    endpoint: Option<&'c Endpoint>,
+    target: Target,
+}
+
+/// Why one try failed.
+enum Failure {
+    /// No connection came about.
+    Connect(ConnectError),
+    /// The connection ended before anybody saw the request: another one will do.
+    Unseen,
+    /// The endpoint says that it did not process the request.
+    Refused,
+    /// A kept connection closed without an answer, and the request may be repeated.
+    Stale,
+    /// The connection broke; whether the request was processed is unknown.
+    Broken(hyper::Error),
+    /// The route's time is over.
+    Timeout,
+}
+
+impl Failure {
+    /// True where it says something about the endpoint's health.
+    const fn is_the_endpoints(&self) -> bool {
+        !matches!(self, Self::Unseen | Self::Refused | Self::Stale)
+    }
+}
+
+/// What was tried so far.
+#[derive(Default)]
+struct Tries {
+    endpoints: Vec<EndpointId>,
+    retries: u32,
+    unsent: u32,
+    /// Kept connections can't be trusted any more.
+    fresh: bool,
+}
+
+impl Call<'_> {
+    /// True while nothing of it was written anywhere.
+    pub(super) const fn is_unsent(&self) -> bool {
+        self.head.is_some() && self.body.is_some()
+    }
+
+    /// The request as the next hop wants it. With `keep`, the head stays for another try.
+    fn take(&mut self, protocol: Protocol, keep: bool) -> Option<Request<RequestBody>> {
+        let mut head = if keep {
+            self.head.clone()
+        } else {
+            self.head.take()
+        }?;
+        headers::address(&mut head, self.authority.as_ref(), protocol);
+        Some(Request::from_parts(head, self.body.take()?))
+    }
+
+    fn restore(&mut self, request: Request<RequestBody>) {
+        let (head, body) = request.into_parts();
+        self.head = Some(head);
+        self.body = Some(body);
+    }
+
+    /// Makes ready for another try. False: what was sent can't be sent again.
+    fn rewind(&mut self) -> bool {
+        if self.body.is_none() {
+            self.body = self.replay.again();
+        }
+        self.is_unsent()
+    }
+
+    fn may_repeat(&self) -> bool {
+        let head = self.head.as_ref();
+        self.replay.is_empty() && head.is_some_and(|head| headers::is_idempotent(&head.method))
+    }
+}
+
+/// Sends a request to a cluster until it is answered or must not be tried again.
+pub(super) async fn send<'c>(
+    call: &mut Call<'_>,
+    cluster: &'c Cluster,
+    retry: RetryPolicy,
+) -> Result<Sent<'c>, Refusal> {
+    let mut tries = Tries::default();
+    loop {
+        let picked = pick(call, cluster, &tries.endpoints)?;
+        match attempt(call, cluster, &picked, tries.fresh).await {
+            Ok(sent) => return Ok(sent),
+            Err(failure) => {
+                let address = picked.target.address;
+                let endpoint = picked.endpoint.map(|endpoint| endpoint.id);
+                if !tries.another(call, &failure, endpoint, retry) {
+                    return Err(refusal(address, &failure));
+                }
+                tracing::debug!(%address, cluster = &*cluster.name, "sent again");
+            }
+        }
+    }
+}
+
+fn pick<'c>(
+    call: &Call<'_>,
+    cluster: &'c Cluster,
+    tried: &[EndpointId],
+) -> Result<Picked<'c>, Refusal> {
+    let local = &call.client.local;
+    let mut target = Target {
+        key: Key::Endpoint(EndpointId(0)),
+        address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        protocol: match cluster.protocol {
+            UpstreamProtocol::Http1 => Protocol::Http1,
+            UpstreamProtocol::Http2 => Protocol::Http2,
+            UpstreamProtocol::SameAsDownstream => call.client.protocol,
+        },
+        connect_timeout: cluster.connect_timeout,
+    };
+    match cluster.discovery {
+        Discovery::OriginalDst => {
+            let no_destination =
+                || Refusal::unavailable("the connection has no original destination");
+            target.address = call.client.destination().ok_or_else(no_destination)?;
+            target.key = Key::Address(target.address);
+            Ok(Picked {
+                slot: local.load.borrow_mut().address(cluster, target.address),
+                endpoint: None,
+                target,
+            })
+        }
+        Discovery::Endpoints => {
+            let endpoint = local
+                .pick(cluster, Choice::LeastRequest, tried)
+                .ok_or_else(|| {
+                    Refusal::unavailable(format!("no healthy endpoint in {}", cluster.name))
+                })?;
+            target.address = endpoint.address;
+            target.key = Key::Endpoint(endpoint.id);
+            Ok(Picked {
+                slot: local.load.borrow_mut().endpoint(cluster, endpoint),
+                endpoint: Some(endpoint),
+                target,
+            })
+        }
+    }
+}
+
+/// One try.
+async fn attempt<'c>(
+    call: &mut Call<'_>,
+    cluster: &Cluster,
+    picked: &Picked<'c>,
+    fresh: bool,
+) -> Result<Sent<'c>, Failure> {
+    let local = &call.client.local;
+    let failed = || {
+        if let Some(endpoint) = picked.endpoint {
+            local.report(cluster, endpoint, Outcome::GatewayFailure);
+        }
+    };
+    let mut in_flight = InFlight::begin(local, picked.slot, Instant::now());
+    let leased = within(call.deadline, local.pool.lease(&picked.target, fresh)).await;
+    let leased = leased.map_or(Err(Failure::Timeout), |leased| {
+        leased.map_err(Failure::Connect)
+    });
+    let mut lease = match leased {
+        Ok(lease) => lease,
+        Err(failure) => {
+            in_flight.connect_failed();
+            failed();
+            return Err(failure);
+        }
+    };
+    let stale = lease.may_be_stale();
+    let protocol = picked.target.protocol;
+    let keep = protocol == Protocol::Http2 || (stale && call.may_repeat());
+    let Some(request) = call.take(protocol, keep) else {
+        in_flight.withdraw();
+        return Err(Failure::Timeout);
+    };
+    let failure = match within(call.deadline, lease.send(request)).await {
+        Some(Ok(response)) => {
+            call.replay.stop();
+            return Ok(Sent {
+                response,
+                lease,
+                in_flight,
+                endpoint: picked.endpoint,
+            });
+        }
+        Some(Err(SendError::NotSent(request))) => {
+            call.restore(*request);
+            Failure::Unseen
+        }
+        Some(Err(SendError::Refused { going_away: true })) => Failure::Unseen,
+        Some(Err(SendError::Refused { going_away: false })) => Failure::Refused,
+        Some(Err(SendError::Closed(_))) if stale && call.may_repeat() => Failure::Stale,
+        Some(Err(SendError::Closed(error) | SendError::Failed(error))) => Failure::Broken(error),
+        None => Failure::Timeout,
+    };
+    if failure.is_the_endpoints() {
+        in_flight.end(false);
+        failed();
+    } else {
+        in_flight.withdraw();
+    }
+    Err(failure)
+}
+
+/// None: the deadline came first.
+async fn within<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+impl Tries {
+    /// True where the request may be tried again; makes it ready.
+    fn another(
+        &mut self,
+        call: &mut Call<'_>,
+        failure: &Failure,
+        endpoint: Option<EndpointId>,
+        retry: RetryPolicy,
+    ) -> bool {
+        let allowed = match failure {
+            Failure::Timeout | Failure::Broken(_) => false,
+            Failure::Connect(_) => retry.connect_failure && self.retry(endpoint, retry),
+            Failure::Refused => retry.refused_stream && self.retry(endpoint, retry),
+            Failure::Unseen => {
+                self.unsent += 1;
+                // A second one in a row: the rest of the pool is as old.
+                self.fresh = self.unsent > 1;
+                self.unsent <= UNSENT_LIMIT
+            }
+            Failure::Stale => {
+                self.fresh = true;
+                true
+            }
+        };
+        allowed && call.rewind()
+    }
+
+    fn retry(&mut self, endpoint: Option<EndpointId>, retry: RetryPolicy) -> bool {
+        self.endpoints.extend(endpoint);
+        self.retries += 1;
+        self.retries <= retry.num_retries
+    }
+}
+
+/// What the client is told about the last try.
+fn refusal(address: SocketAddr, failure: &Failure) -> Refusal {
+    match failure {
+        Failure::Connect(error) => {
+            Refusal::unavailable(format!("upstream connect failed: {error}"))
+        }
+        Failure::Unseen | Failure::Refused | Failure::Stale => {
+            Refusal::unavailable(format!("upstream {address}: refused the request"))
+        }
+        Failure::Broken(error) => Refusal::new(
+            StatusCode::BAD_GATEWAY,
+            format!("upstream {address}: {error}"),
+        ),
+        Failure::Timeout => Refusal::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("upstream {address}: no answer in the route's time"),
+        ),
+    }
+}

@@ -1,0 +1,332 @@
+//! The life of a request, as named phases.
+
+use super::{
+    Active, Client,
+    answer::Refusal,
+    attempt::{self, Call, Sent},
+    authority::{self, Authority, lower},
+    connect, headers,
+    matching::{self, Lookup},
+    response::{Account, GrpcStatus, ResponseBody, Streamed, Watched},
+    tunnel,
+};
+use crate::{
+    affinity::{self, Placement},
+    balance::Outcome,
+    local::Current,
+    model::{Action, NetworkFilter, Route, RouteConfiguration, Snapshot, VirtualHost},
+    store::Question,
+    upstream::{Protocol, RequestBody},
+};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version, header::CONNECTION, request::Parts,
+};
+use http_body::Body as _;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use std::{rc::Rc, sync::Arc};
+use tokio::time::{Instant, sleep_until};
+
+/// Where a host without a port is served.
+const DEFAULT_PORT: u16 = 80;
+
+/// Answers one request.
+pub(super) async fn serve(
+    client: &Rc<Client>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let grpc = headers::is_grpc(request.headers());
+    let mut response = match exchange(client, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.response(grpc),
+    };
+    let http1 = client.protocol == Protocol::Http1;
+    if http1
+        && client.local.drain.is_draining()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    } else if !http1 {
+        response.headers_mut().remove(CONNECTION);
+    }
+    response
+}
+
+/// A request that is being served.
+struct Exchange<'a> {
+    call: Call<'a>,
+    started: Instant,
+    /// Where an upgrade was asked for: the client's connection, once it is agreed to.
+    upgrade: Option<OnUpgrade>,
+    active: Active,
+}
+
+async fn exchange(
+    client: &Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let active = client.begin();
+    let (head, incoming) = request.into_parts();
+    let authority = check(client, &head)?;
+    if incoming.is_end_stream() {
+        client.framing.no_body();
+    }
+    if head.method == Method::CONNECT {
+        return connect::serve(client, head, authority, active).await;
+    }
+    let mut exchange = begin(client, head, incoming, authority, active);
+    let snapshot = known(client, exchange.call.authority.as_ref()).await;
+    let found = lookup(client, &snapshot, exchange.call.authority.as_ref());
+    let host = match found {
+        Lookup::Found(host) => host,
+        _ if client.destination().is_some() => &client.local.passthrough,
+        Lookup::Unknown => {
+            return Err(Refusal::unavailable(
+                "the control plane has not said yet where this host is served",
+            ));
+        }
+        Lookup::Missing => {
+            return Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                "no such host in the mesh",
+            ));
+        }
+    };
+    match forward(&mut exchange, host).await {
+        Ok((route, placement, sent)) => Ok(finish(exchange, host, route, placement.as_ref(), sent)),
+        Err(refusal) if matches!(found, Lookup::Unknown) => later(exchange, refusal).await,
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// The original destination of a host that was not known in time could not be reached. Meanwhile
+/// the control plane may have answered.
+async fn later(
+    mut exchange: Exchange<'_>,
+    refusal: Refusal,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let client = exchange.call.client;
+    let snapshot = client.local.snapshot();
+    let Lookup::Found(host) = lookup(client, &snapshot, exchange.call.authority.as_ref()) else {
+        return Err(refusal);
+    };
+    if !exchange.call.is_unsent() {
+        return Err(refusal);
+    }
+    let (route, placement, sent) = forward(&mut exchange, host).await?;
+    Ok(finish(exchange, host, route, placement.as_ref(), sent))
+}
+
+/// Refuses what must not be sent on, and reads the host.
+fn check(client: &Client, head: &Parts) -> Result<Option<Authority>, Refusal> {
+    if client.framing.take_conflict() {
+        return Err(Refusal::malformed(
+            "both Content-Length and Transfer-Encoding",
+        ));
+    }
+    if headers::has_unknown_coding(&head.headers) {
+        return Err(Refusal::unsupported(
+            "a Transfer-Encoding other than chunked",
+        ));
+    }
+    authority::of(&head.uri, &head.headers, head.version)
+}
+
+/// Takes the request apart and removes what concerns this connection only.
+fn begin(
+    client: &Rc<Client>,
+    mut head: Parts,
+    incoming: Incoming,
+    authority: Option<Authority>,
+    active: Active,
+) -> Exchange<'_> {
+    let wants_upgrade = head.version == Version::HTTP_11 && headers::wants_upgrade(&head.headers);
+    let upgrade = head.extensions.remove::<OnUpgrade>();
+    head.extensions.clear();
+    headers::strip(&mut head.headers, wants_upgrade);
+    let framing = Arc::clone(&client.framing);
+    let (body, replay) = RequestBody::new(incoming, move || framing.body_ended());
+    Exchange {
+        call: Call {
+            client,
+            head: Some(head),
+            body: Some(body),
+            replay,
+            authority,
+            deadline: None,
+        },
+        started: Instant::now(),
+        upgrade: upgrade.filter(|_| wants_upgrade),
+        active,
+    }
+}
+
+/// A snapshot that knows the host, if the control plane answers in time.
+pub(super) async fn known(client: &Client, authority: Option<&Authority>) -> Current {
+    let snapshot = client.local.snapshot();
+    let Some(authority) = authority else {
+        return snapshot;
+    };
+    let unknown =
+        |snapshot: &Snapshot| matches!(lookup(client, snapshot, Some(authority)), Lookup::Unknown);
+    if !unknown(&snapshot) {
+        return snapshot;
+    }
+    let Some(routes) = routes(client, &snapshot, Some(authority)) else {
+        return snapshot;
+    };
+    let question = Question::VirtualHost {
+        route_configuration: Arc::clone(&routes.name),
+        host: lower(authority.host()).into(),
+    };
+    let answered = |snapshot: &Snapshot| !unknown(snapshot);
+    client.local.ask(question, answered).await
+}
+
+/// What the snapshot says of the host.
+pub(super) fn lookup<'a>(
+    client: &Client,
+    snapshot: &'a Snapshot,
+    authority: Option<&Authority>,
+) -> Lookup<'a> {
+    match routes(client, snapshot, authority) {
+        Some(routes) => matching::host(routes, authority),
+        None => Lookup::Missing,
+    }
+}
+
+/// The routes for the connection's destination, or for the named port where it has none.
+fn routes<'a>(
+    client: &Client,
+    snapshot: &'a Snapshot,
+    authority: Option<&Authority>,
+) -> Option<&'a Arc<RouteConfiguration>> {
+    let listener = if client.entry.inbound {
+        snapshot.inbound.as_ref()
+    } else {
+        snapshot.outbound.as_ref()
+    }?;
+    let http = |filter: &'a NetworkFilter| match filter {
+        NetworkFilter::Http(manager) => Some(&manager.routes),
+        NetworkFilter::Tcp(_) => None,
+    };
+    if let Some(destination) = client.destination() {
+        return http(&listener.chain(destination, true)?.filter);
+    }
+    let port = authority.and_then(Authority::port).unwrap_or(DEFAULT_PORT);
+    listener
+        .chains
+        .iter()
+        .filter(|chain| chain.matches.destination_port == Some(port))
+        .find_map(|chain| http(&chain.filter))
+}
+
+type Forwarded<'h> = (&'h Route, Option<Placement<'h>>, Option<Sent<'h>>);
+
+/// Matches a route, places the request and sends it.
+async fn forward<'h>(
+    exchange: &mut Exchange<'_>,
+    host: &'h VirtualHost,
+) -> Result<Forwarded<'h>, Refusal> {
+    let local = &exchange.call.client.local;
+    let route = exchange
+        .call
+        .head
+        .as_ref()
+        .and_then(|head| matching::route(host, head.uri.path(), &head.headers))
+        .ok_or_else(|| {
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                format!("no route for this request in {}", host.name),
+            )
+        })?;
+    let Some(placement) = affinity::place(host, route, &mut |below| local.draw(below)) else {
+        return Ok((route, None, None));
+    };
+    if let Some(head) = &mut exchange.call.head {
+        for header in &route.request_headers {
+            head.headers
+                .insert(header.name.clone(), header.value.clone());
+        }
+    }
+    exchange.call.deadline = route.timeout.map(|limit| exchange.started + limit);
+    let sent = attempt::send(&mut exchange.call, placement.cluster, host.retry).await?;
+    if placement.pinned {
+        sent.in_flight.pinned();
+    }
+    Ok((route, Some(placement), Some(sent)))
+}
+
+/// Sends the response on.
+fn finish(
+    exchange: Exchange<'_>,
+    host: &VirtualHost,
+    route: &Route,
+    placement: Option<&Placement<'_>>,
+    sent: Option<Sent<'_>>,
+) -> Response<ResponseBody> {
+    let (Some(placement), Some(sent)) = (placement, sent) else {
+        return direct(route);
+    };
+    let local = &exchange.call.client.local;
+    let cluster = placement.cluster;
+    let (mut head, incoming) = sent.response.into_parts();
+    let outcome = outcome(&head);
+    let watched = sent
+        .endpoint
+        .filter(|_| cluster.outlier_detection.is_some());
+    if let (Some(endpoint), Some(outcome)) = (watched, outcome) {
+        local.report(cluster, endpoint, outcome);
+    }
+    let upgrade = exchange
+        .upgrade
+        .filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS);
+    headers::strip(&mut head.headers, upgrade.is_some());
+    let served = sent.endpoint.and_then(|one| one.version.as_deref());
+    if affinity::decorate(&mut head.headers, host, route, placement, served) {
+        sent.in_flight.began_session();
+    }
+    if let (Some(downstream), Some(upstream)) = (upgrade, head.extensions.remove::<OnUpgrade>()) {
+        let guards = (exchange.active, (sent.in_flight, sent.lease));
+        tunnel::upgraded(exchange.call.client, downstream, upstream, guards);
+        return Response::from_parts(head, ResponseBody::Own(None));
+    }
+    head.extensions.clear();
+    let account = Account {
+        lease: sent.lease,
+        in_flight: sent.in_flight,
+        active: exchange.active,
+        outcome,
+        watched: watched.map(|endpoint| Watched {
+            local: Rc::clone(local),
+            cluster: Arc::clone(cluster),
+            endpoint: endpoint.id,
+        }),
+    };
+    let deadline = exchange.call.deadline.map(|at| Box::pin(sleep_until(at)));
+    let body = Streamed::new(incoming, account, deadline);
+    Response::from_parts(head, ResponseBody::Upstream(body))
+}
+
+/// How it went, by the head. None: a gRPC call, its trailers will say.
+fn outcome(head: &http::response::Parts) -> Option<Outcome> {
+    let outcome = Outcome::of(head.status);
+    if outcome == Outcome::Success && headers::is_grpc(&head.headers) {
+        return GrpcStatus::of(&head.headers).map(GrpcStatus::outcome);
+    }
+    Some(outcome)
+}
+
+/// The answer of a route that needs no upstream.
+fn direct(route: &Route) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Own(None));
+    if let Action::DirectResponse { status, body } = &route.action {
+        response = Response::new(ResponseBody::own(body.clone()));
+        *response.status_mut() = *status;
+    }
+    for header in &route.response_headers {
+        let headers = response.headers_mut();
+        headers.append(header.name.clone(), header.value.clone());
+    }
+    response
+}

@@ -1,0 +1,201 @@
+//! What of a message belongs to one connection only, and how the target is written for the next.
+
+use super::authority::Authority;
+use crate::upstream::Protocol;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    request::Parts,
+    uri::{PathAndQuery, Scheme},
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// Removes what belongs to one connection (RFC 9110, 7.6.1), and what `Connection` names. With
+/// `upgrade`, the upgrade that is carried through stays.
+pub(super) fn strip(headers: &mut HeaderMap, upgrade: bool) {
+    let named: Vec<HeaderName> = tokens(headers)
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .filter(|name| ![HOST, TE, CONTENT_LENGTH, UPGRADE, CONNECTION].contains(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    headers.remove(CONNECTION);
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+    headers.remove(TRANSFER_ENCODING);
+    if upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else {
+        headers.remove(UPGRADE);
+    }
+    if headers.contains_key(TE) {
+        let trailers = contains_token(headers, &TE, "trailers");
+        headers.remove(TE);
+        if trailers {
+            headers.insert(TE, TRAILERS);
+        }
+    }
+}
+
+/// True where the message asks for, or agrees to, another protocol.
+pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE) && contains_token(headers, &CONNECTION, "upgrade")
+}
+
+/// True for `Transfer-Encoding` values other than `chunked`: a coding that we would lose.
+pub(super) fn has_unknown_coding(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// True for gRPC calls and their responses.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// True where sending it twice does what sending it once does (RFC 9110, 9.2.2).
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    method.is_idempotent()
+}
+
+/// Writes target and host as the next hop's protocol wants them. May be done again for another.
+pub(super) fn address(head: &mut Parts, authority: Option<&Authority>, protocol: Protocol) {
+    match protocol {
+        Protocol::Http1 => {
+            head.version = Version::HTTP_11;
+            if head.uri.authority().is_some() {
+                let path = head.uri.path_and_query().cloned();
+                head.uri = Uri::from(path.unwrap_or(ROOT));
+            }
+            if let Some(authority) = authority {
+                head.headers.insert(HOST, authority.value().clone());
+            } else if !head.headers.contains_key(HOST) {
+                head.headers.insert(HOST, HeaderValue::from_static(""));
+            }
+        }
+        Protocol::Http2 => {
+            head.version = Version::HTTP_2;
+            head.headers.remove(HOST);
+            if let Some(uri) = authority.and_then(|authority| absolute(&head.uri, authority)) {
+                head.uri = uri;
+            }
+        }
+    }
+}
+
+const ROOT: PathAndQuery = PathAndQuery::from_static("/");
+
+fn absolute(uri: &Uri, authority: &Authority) -> Option<Uri> {
+    if uri.authority().is_some() && uri.scheme().is_some() {
+        return None;
+    }
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority.as_str().parse().ok()?);
+    parts.path_and_query = Some(uri.path_and_query().cloned().unwrap_or(ROOT));
+    Uri::from_parts(parts).ok()
+}
+
+/// The tokens of `Connection`.
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    list(headers, &CONNECTION)
+}
+
+fn contains_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    list(headers, name).any(|one| one.eq_ignore_ascii_case(token))
+}
+
+fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{address, has_unknown_coding, strip, wants_upgrade};
+    use crate::{http::authority, upstream::Protocol};
+    use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_is_removed() {
+        let mut all = headers(&[
+            ("connection", "close, X-Mine, host, content-length"),
+            ("x-mine", "1"),
+            ("x-other", "1"),
+            ("host", "a"),
+            ("content-length", "5"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("te", "gzip, trailers"),
+        ]);
+        strip(&mut all, false);
+        let mut names: Vec<_> = all.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-length", "host", "te", "x-other"]);
+        assert_eq!(all["te"], "trailers");
+    }
+
+    #[test]
+    fn an_upgrade_that_is_carried_through_stays() {
+        let mut all = headers(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+        ]);
+        assert!(wants_upgrade(&all));
+        strip(&mut all, true);
+        assert_eq!(all["connection"], "upgrade");
+        assert_eq!(all["upgrade"], "websocket");
+        assert!(!wants_upgrade(&headers(&[("upgrade", "websocket")])));
+    }
+
+    #[test]
+    fn codings_that_would_be_lost_are_seen() {
+        assert!(has_unknown_coding(&headers(&[(
+            "transfer-encoding",
+            "gzip, chunked"
+        )])));
+        assert!(!has_unknown_coding(&headers(&[(
+            "transfer-encoding",
+            "Chunked"
+        )])));
+    }
+
+    #[test]
+    fn the_target_is_written_as_each_protocol_wants_it() {
+        let request = Request::get("/a?b").header("host", "h:81").body(());
+        let mut head = request.unwrap().into_parts().0;
+        let named = authority::of(&head.uri, &head.headers, Version::HTTP_11).unwrap();
+        address(&mut head, named.as_ref(), Protocol::Http2);
+        assert_eq!(head.uri, "http://h:81/a?b");
+        assert!(head.headers.is_empty());
+        address(&mut head, named.as_ref(), Protocol::Http1);
+        assert_eq!(head.uri, "/a?b");
+        assert_eq!(head.headers["host"], "h:81");
+    }
+}

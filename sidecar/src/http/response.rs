@@ -1,0 +1,234 @@
+//! A response's body on its way down, and the account that is closed when it ends.
+
+use super::{Active, answer::GRPC_STATUS};
+use crate::{
+    balance::Outcome,
+    local::{InFlight, Local},
+    model::{Cluster, EndpointId},
+    upstream::Lease,
+};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::{
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tokio::time::Sleep;
+
+/// The body of a response.
+pub(super) enum ResponseBody {
+    /// One of our own; None once it was taken.
+    Own(Option<Bytes>),
+    /// What the upstream sends.
+    Upstream(Streamed),
+}
+
+impl ResponseBody {
+    pub(super) fn own(text: Bytes) -> Self {
+        Self::Own((!text.is_empty()).then_some(text))
+    }
+}
+
+/// What the upstream sends, until it ends.
+pub(super) struct Streamed {
+    incoming: Incoming,
+    account: Option<Account>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is settled when a response ends.
+pub(super) struct Account {
+    /// The connection it comes over.
+    pub lease: Lease,
+    /// Its endpoint's numbers.
+    pub in_flight: InFlight,
+    /// The downstream's.
+    pub active: Active,
+    /// What its head said. None: a gRPC call, its trailers say how it ended.
+    pub outcome: Option<Outcome>,
+    /// Whom to tell, where the cluster watches for outliers.
+    pub watched: Option<Watched>,
+}
+
+/// An endpoint whose outcomes are watched.
+pub(super) struct Watched {
+    /// The worker.
+    pub local: Rc<Local>,
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+}
+
+impl Watched {
+    fn report(&self, outcome: Outcome) {
+        let endpoints = &self.cluster.endpoints;
+        if let Some(endpoint) = endpoints.iter().find(|one| one.id == self.endpoint) {
+            self.local.report(&self.cluster, endpoint, outcome);
+        }
+    }
+}
+
+/// What ends a body early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ResponseError {
+    /// The upstream connection failed.
+    #[error(transparent)]
+    Upstream(#[from] hyper::Error),
+    /// The route's time is over.
+    #[error("the response took longer than its route allows")]
+    Timeout,
+}
+
+impl Account {
+    /// The response ended; `trailers` where it had any.
+    fn settle(mut self, trailers: Option<GrpcStatus>) {
+        let outcome = self.outcome.unwrap_or_else(|| {
+            // A call that ends without a status is broken.
+            let outcome = trailers.map_or(Outcome::ServerError, GrpcStatus::outcome);
+            if let Some(watched) = &self.watched {
+                watched.report(outcome);
+            }
+            outcome
+        });
+        self.in_flight.end(outcome == Outcome::Success);
+        self.lease.give_back();
+        drop(self.active);
+    }
+
+    /// The response broke off.
+    fn fail(mut self) {
+        if let Some(watched) = &self.watched {
+            watched.report(Outcome::GatewayFailure);
+        }
+        self.in_flight.end(false);
+    }
+}
+
+impl Streamed {
+    /// Streams a body whose head was sent on.
+    pub(super) fn new(
+        incoming: Incoming,
+        account: Account,
+        deadline: Option<Pin<Box<Sleep>>>,
+    ) -> Self {
+        let mut streamed = Self {
+            incoming,
+            account: Some(account),
+            deadline,
+        };
+        streamed.settle_at_end(None);
+        streamed
+    }
+
+    fn settle_at_end(&mut self, trailers: Option<GrpcStatus>) {
+        if self.incoming.is_end_stream() {
+            self.settle(trailers);
+        }
+    }
+
+    fn settle(&mut self, trailers: Option<GrpcStatus>) {
+        if let Some(account) = self.account.take() {
+            account.settle(trailers);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                match frame.trailers_ref() {
+                    Some(trailers) => self.settle(GrpcStatus::of(trailers)),
+                    None => self.settle_at_end(None),
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.fail();
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                self.settle(None);
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.poll_deadline(cx),
+        }
+    }
+
+    /// Breaks the response off where its time is over.
+    fn poll_deadline(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        let deadline = self.deadline.as_mut();
+        if deadline.is_none_or(|deadline| deadline.as_mut().poll(cx).is_pending()) {
+            return Poll::Pending;
+        }
+        self.fail();
+        Poll::Ready(Some(Err(ResponseError::Timeout)))
+    }
+
+    fn fail(&mut self) {
+        if let Some(account) = self.account.take() {
+            account.fail();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = ResponseError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        match self.get_mut() {
+            Self::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Upstream(streamed) => streamed.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(text) => text.is_none(),
+            Self::Upstream(streamed) => streamed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(text) => {
+                let length = text.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(length).unwrap_or(0))
+            }
+            Self::Upstream(streamed) => streamed.incoming.size_hint(),
+        }
+    }
+}
+
+/// How a gRPC call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GrpcStatus(u8);
+
+impl GrpcStatus {
+    /// Reads it from trailers, or from the head of a response without a body.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(GRPC_STATUS)?.to_str().ok()?;
+        text.parse().ok().map(Self)
+    }
+
+    /// As Envoy reads it: codes that correspond to 5xx are the server's fault.
+    pub(super) const fn outcome(self) -> Outcome {
+        match self.0 {
+            // DEADLINE_EXCEEDED and UNAVAILABLE correspond to 504 and 503.
+            4 | 14 => Outcome::GatewayFailure,
+            // UNKNOWN, UNIMPLEMENTED, INTERNAL, DATA_LOSS.
+            2 | 12 | 13 | 15 => Outcome::ServerError,
+            _ => Outcome::Success,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Something that runs at an endpoint, counted as long as it lives.
+
+use super::{Local, Slot};
+use std::rc::Rc;
+use tokio::time::Instant;
+
+/// A request at an endpoint.
+pub(crate) struct InFlight {
+    local: Rc<Local>,
+    slot: Slot,
+    started: Instant,
+    ended: bool,
+}
+
+impl InFlight {
+    /// Counts a request that is sent.
+    pub(crate) fn begin(local: &Rc<Local>, slot: Slot, started: Instant) -> Self {
+        local.load.borrow_mut().update(slot, |load| {
+            load.issued += 1;
+            load.requests_active += 1;
+        });
+        Self {
+            local: Rc::clone(local),
+            slot,
+            started,
+            ended: false,
+        }
+    }
+
+    /// Its response ended, or failed. Only the first end counts.
+    pub(crate) fn end(&mut self, succeeded: bool) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.local.load.borrow_mut().update(self.slot, |load| {
+            if succeeded {
+                load.succeeded += 1;
+            } else {
+                load.errors += 1;
+            }
+            load.latency.record(us);
+        });
+    }
+
+    /// No connection came about.
+    pub(crate) fn connect_failed(mut self) {
+        self.end(false);
+        let mut load = self.local.load.borrow_mut();
+        load.update(self.slot, |load| load.connect_failures += 1);
+    }
+
+    /// Nothing of it was sent: it was never issued.
+    pub(crate) fn withdraw(self) {
+        let mut load = self.local.load.borrow_mut();
+        load.update(self.slot, |load| {
+            load.issued = load.issued.saturating_sub(1);
+        });
+    }
+
+    /// A live session token placed it.
+    pub(crate) fn pinned(&self) {
+        let mut load = self.local.load.borrow_mut();
+        load.update(self.slot, |load| load.pinned_requests += 1);
+    }
+
+    /// Its response begins a session.
+    pub(crate) fn began_session(&self) {
+        let mut load = self.local.load.borrow_mut();
+        load.update(self.slot, |load| load.new_sessions += 1);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.local.load.borrow_mut().update(self.slot, |load| {
+            load.requests_active = load.requests_active.saturating_sub(1);
+        });
+    }
+}
+
+/// An opaque connection at an endpoint.
+pub(crate) struct Opaque {
+    local: Rc<Local>,
+    slot: Slot,
+}
+
+impl Opaque {
+    /// Counts a connection that was opened.
+    pub(crate) fn begin(local: &Rc<Local>, slot: Slot) -> Self {
+        local.load.borrow_mut().update(slot, |load| {
+            load.connections_opened += 1;
+            load.connections_active += 1;
+        });
+        Self {
+            local: Rc::clone(local),
+            slot,
+        }
+    }
+}
+
+impl Drop for Opaque {
+    fn drop(&mut self) {
+        self.local.load.borrow_mut().update(self.slot, |load| {
+            load.connections_active = load.connections_active.saturating_sub(1);
+        });
+    }
+}

@@ -1,0 +1,226 @@
+//! What one worker has for itself: its snapshot, its numbers, its connections, its random numbers.
+//!
+//! Everything that serves a connection holds an `Rc` of it. Nothing here is shared with another
+//! thread, so there are no locks; nothing is borrowed over an await.
+//!
+//! Invariant: a request reads the one snapshot it took at its start.
+
+mod connections;
+mod in_flight;
+mod load;
+
+pub(crate) use connections::{Connections, Entry};
+pub(crate) use in_flight::{InFlight, Opaque};
+pub(crate) use load::{Load, Slot};
+
+use crate::{
+    balance::{self, Choice, Conditions, Outcome},
+    drain::Drain,
+    model::{
+        Action, Cluster, Discovery, Endpoint, EndpointId, PathMatch, RetryPolicy, Route, Snapshot,
+        UpstreamProtocol, VirtualHost,
+    },
+    store::{Question, Questions},
+    upstream::Pool,
+};
+use segue_proto::names::PASSTHROUGH_CLUSTER;
+use std::{
+    cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+/// How long an unanswered question is remembered: so long nobody waits for it again.
+const QUESTION_MEMORY: Duration = Duration::from_secs(5);
+
+/// A snapshot as requests hold it: one count up and down, on this thread alone.
+pub(crate) type Current = Rc<Arc<Snapshot>>;
+
+/// What a worker is set up with.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// SO_MARK of upstream sockets.
+    pub mark: Option<u32>,
+    /// The process's start.
+    pub started: std::time::Instant,
+    /// How long to wait for a client's first bytes before trying what speaks first.
+    pub detect: Duration,
+    /// How long a request waits for an answer of the control plane.
+    pub on_demand: Duration,
+    /// The sidecar's own listeners: nothing may be sent there.
+    pub own: Vec<SocketAddr>,
+}
+
+/// What one worker has for itself.
+pub(crate) struct Local {
+    /// What it was set up with.
+    pub limits: Limits,
+    /// Its upstream connections.
+    pub pool: Rc<Pool>,
+    /// Its end.
+    pub drain: Rc<Drain>,
+    /// Its downstream connections.
+    pub connections: Rc<Connections>,
+    /// Its numbers.
+    pub load: RefCell<Load>,
+    /// Where a request goes that the mesh does not know: its original destination.
+    pub passthrough: Arc<VirtualHost>,
+    current: RefCell<Current>,
+    changed: Notify,
+    random: RefCell<fastrand::Rng>,
+    questions: Questions,
+    asked: RefCell<HashMap<Question, Instant>>,
+}
+
+impl Local {
+    /// A worker's beginning.
+    pub(crate) fn new(
+        limits: Limits,
+        seed: u64,
+        snapshot: Arc<Snapshot>,
+        questions: Questions,
+    ) -> Rc<Self> {
+        let pool = Pool::new(limits.mark);
+        pool.follow(&snapshot);
+        Rc::new(Self {
+            limits,
+            pool,
+            drain: Rc::default(),
+            connections: Rc::default(),
+            load: RefCell::default(),
+            passthrough: passthrough_host(),
+            current: RefCell::new(Rc::new(snapshot)),
+            changed: Notify::new(),
+            random: RefCell::new(fastrand::Rng::with_seed(seed)),
+            questions,
+            asked: RefCell::default(),
+        })
+    }
+
+    /// The snapshot to serve by from now on.
+    pub(crate) fn snapshot(&self) -> Current {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// Serves by another snapshot from now on.
+    pub(crate) fn apply(&self, snapshot: Arc<Snapshot>) {
+        self.pool.follow(&snapshot);
+        *self.current.borrow_mut() = Rc::new(snapshot);
+        self.changed.notify_waiters();
+    }
+
+    /// A random number below `below` (0 where that is 0).
+    pub(crate) fn draw(&self, below: u64) -> u64 {
+        match below {
+            0 => 0,
+            below => self.random.borrow_mut().u64(..below),
+        }
+    }
+
+    /// Milliseconds since the process's start.
+    pub(crate) fn now(&self) -> u64 {
+        let elapsed = self.limits.started.elapsed().as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX)
+    }
+
+    /// True for an address at which this sidecar itself listens.
+    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
+        self.limits.own.iter().any(|own| {
+            own.port() == address.port() && (own.ip() == address.ip() || own.ip().is_unspecified())
+        })
+    }
+
+    /// Picks an endpoint of a cluster.
+    pub(crate) fn pick<'c>(
+        &self,
+        cluster: &'c Cluster,
+        choice: Choice,
+        tried: &[EndpointId],
+    ) -> Option<&'c Endpoint> {
+        let load = self.load.borrow();
+        let conditions = Conditions {
+            now: self.now(),
+            tried,
+            draw: &mut |below| self.draw(below),
+            active: |id| load.active(id),
+        };
+        balance::pick(cluster, choice, conditions)
+    }
+
+    /// Counts how an exchange with an endpoint ended, and says so where that ejects it.
+    pub(crate) fn report(&self, cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome) {
+        if let Some(time) = balance::report(cluster, endpoint, outcome, self.now()) {
+            tracing::warn!(
+                cluster = &*cluster.name,
+                endpoint = %endpoint.address,
+                seconds = time.as_secs(),
+                "endpoint ejected: it failed several times in a row"
+            );
+        }
+    }
+
+    /// Asks the control plane and waits until a snapshot answers, at most [`Limits::on_demand`].
+    /// Returns the newest snapshot either way.
+    pub(crate) async fn ask(
+        &self,
+        question: Question,
+        answered: impl Fn(&Snapshot) -> bool,
+    ) -> Current {
+        let deadline = self.put(question) + self.limits.on_demand;
+        loop {
+            let changed = self.changed.notified();
+            let snapshot = self.snapshot();
+            if answered(&snapshot) || timeout_at(deadline, changed).await.is_err() {
+                return snapshot;
+            }
+        }
+    }
+
+    /// Sends a question, unless it was sent a moment ago; returns when it was.
+    fn put(&self, question: Question) -> Instant {
+        let now = Instant::now();
+        let mut asked = self.asked.borrow_mut();
+        asked.retain(|_, at| now.duration_since(*at) < QUESTION_MEMORY);
+        if let Some(at) = asked.get(&question) {
+            return *at;
+        }
+        asked.insert(question.clone(), now);
+        if self.questions.send(question).is_err() {
+            tracing::debug!("nobody answers questions any more");
+        }
+        now
+    }
+}
+
+/// One route for everything: to where the connection was meant to go.
+fn passthrough_host() -> Arc<VirtualHost> {
+    Arc::new(VirtualHost {
+        name: "passthrough".into(),
+        routes: vec![Route {
+            path: PathMatch::Prefix("".into()),
+            headers: Vec::new(),
+            action: Action::Cluster(passthrough_cluster()),
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
+            timeout: None,
+        }],
+        retry: RetryPolicy::default(),
+        session_cookie: None,
+    })
+}
+
+/// The cluster of whatever the mesh does not know; stands in until the control plane sends its own.
+pub(crate) fn passthrough_cluster() -> Arc<Cluster> {
+    Arc::new(Cluster {
+        name: PASSTHROUGH_CLUSTER.into(),
+        version: None,
+        discovery: Discovery::OriginalDst,
+        endpoints: Vec::new(),
+        overprovisioning_factor: 140,
+        protocol: UpstreamProtocol::SameAsDownstream,
+        connect_timeout: Duration::from_secs(10),
+        outlier_detection: None,
+    })
+}

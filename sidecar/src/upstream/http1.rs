@@ -1,0 +1,83 @@
+//! One HTTP/1.1 connection at a time: sent on, and given back to the pool when its response ends.
+
+use super::{Key, Pool, Protocol, RequestBody, SendError, connect, connect::ConnectError};
+use http::{Request, Response};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+
+/// The sending half of a connection.
+pub(super) type Sender = http1::SendRequest<RequestBody>;
+
+/// Opens a connection and runs it in a task of its own.
+pub(super) async fn open(
+    address: SocketAddr,
+    mark: Option<u32>,
+    limit: Duration,
+) -> Result<Sender, ConnectError> {
+    let stream = connect(address, mark, limit).await?;
+    let (sender, connection) = http1::Builder::new()
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| ConnectError::Handshake(address, Rc::new(error)))?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%address, %error, "upstream connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// A connection lent to one request.
+pub(crate) struct Lease {
+    sender: Sender,
+    key: Key,
+    pool: Rc<Pool>,
+    reused: bool,
+}
+
+impl Lease {
+    pub(super) const fn new(sender: Sender, key: Key, pool: Rc<Pool>, reused: bool) -> Self {
+        Self {
+            sender,
+            key,
+            pool,
+            reused,
+        }
+    }
+
+    /// True where it served another request before.
+    pub(crate) const fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendError> {
+        self.sender
+            .try_send_request(request)
+            .await
+            .map_err(|error| SendError::of(error, Protocol::Http1))
+    }
+
+    /// Gives the connection back: its response was read to the end.
+    pub(crate) fn give_back(self) {
+        let Self {
+            mut sender,
+            key,
+            pool,
+            ..
+        } = self;
+        if sender.is_ready() {
+            pool.keep(key, sender);
+        } else if !sender.is_closed() {
+            // The request's own body is still on its way.
+            tokio::task::spawn_local(async move {
+                if sender.ready().await.is_ok() {
+                    pool.keep(key, sender);
+                }
+            });
+        }
+    }
+}

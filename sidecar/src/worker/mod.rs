@@ -1,0 +1,175 @@
+//! One worker: one thread, one runtime, its listeners, its commands.
+//!
+//! It wires `listen` to `local` and carries out what the rest of the process asks. It serves
+//! nothing itself.
+//!
+//! Invariant: once [`Command::Apply`] is answered, every request that begins is served by that
+//! snapshot or a later one.
+
+use crate::{
+    drain::Phase,
+    listen,
+    local::{Limits, Local},
+    model::Snapshot,
+    store::{Command, Questions},
+};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+    time::{Duration, Instant},
+};
+use tokio::{
+    runtime, select,
+    sync::{mpsc, oneshot},
+    task::{LocalSet, spawn_local},
+    time::{interval, timeout},
+};
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// What a worker is set up with.
+#[derive(Debug)]
+pub struct Settings {
+    /// Takes the Pod's own connections, redirected or as an explicit proxy.
+    pub outbound: TcpListener,
+    /// Takes connections for the Pod's application.
+    pub inbound: Option<TcpListener>,
+    /// SO_MARK of every upstream socket, so that redirection lets it pass.
+    pub mark: Option<u32>,
+    /// Of this worker's random numbers.
+    pub seed: u64,
+    /// The process's start: ejections are counted from it, alike in all workers.
+    pub started: Instant,
+    /// How long to wait for a client's first bytes before trying whether the server speaks first.
+    pub detect_timeout: Duration,
+    /// How long a request waits for the control plane's answer to a question.
+    pub on_demand_timeout: Duration,
+}
+
+impl Settings {
+    /// The settings of a worker that only takes outbound connections.
+    pub fn new(outbound: TcpListener, started: impl Into<Instant>, seed: u64) -> Self {
+        Self {
+            outbound,
+            inbound: None,
+            mark: None,
+            seed,
+            started: started.into(),
+            detect_timeout: Duration::from_millis(100),
+            on_demand_timeout: Duration::from_millis(100),
+        }
+    }
+}
+
+/// The worker's sockets, on its runtime.
+struct Listeners {
+    outbound: tokio::net::TcpListener,
+    inbound: Option<tokio::net::TcpListener>,
+}
+
+/// Starts a worker. It serves until the sending half of `commands` is dropped.
+pub fn spawn(
+    name: &str,
+    settings: Settings,
+    snapshot: Arc<Snapshot>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    questions: Questions,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let limits = Limits {
+        mark: settings.mark,
+        started: settings.started,
+        detect: settings.detect_timeout,
+        on_demand: settings.on_demand_timeout,
+        own: own_addresses(&settings)?,
+    };
+    let listeners = {
+        let _context = runtime.enter();
+        Listeners {
+            outbound: into_tokio(settings.outbound)?,
+            inbound: settings.inbound.map(into_tokio).transpose()?,
+        }
+    };
+    let seed = settings.seed;
+    Builder::new().name(name.to_owned()).spawn(move || {
+        LocalSet::new().block_on(&runtime, async move {
+            let local = Local::new(limits, seed, snapshot, questions);
+            run(local, listeners, commands).await;
+        });
+    })
+}
+
+fn own_addresses(settings: &Settings) -> io::Result<Vec<SocketAddr>> {
+    let inbound = settings.inbound.iter().map(TcpListener::local_addr);
+    std::iter::once(settings.outbound.local_addr())
+        .chain(inbound)
+        .collect()
+}
+
+fn into_tokio(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+async fn run(
+    local: Rc<Local>,
+    listeners: Listeners,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    spawn_local(listen::accept(listeners.outbound, Rc::clone(&local), false));
+    if let Some(inbound) = listeners.inbound {
+        spawn_local(listen::accept(inbound, Rc::clone(&local), true));
+    }
+    let mut sweep = interval(SWEEP);
+    loop {
+        select! {
+            command = commands.recv() => match command {
+                Some(command) => carry_out(&local, command),
+                None => return,
+            },
+            now = sweep.tick() => local.pool.sweep(now),
+        }
+    }
+}
+
+fn carry_out(local: &Rc<Local>, command: Command) {
+    match command {
+        Command::Apply(snapshot, applied) => {
+            local.apply(snapshot);
+            answer(applied, ());
+        }
+        Command::CollectLoad(load) => {
+            let collected = local
+                .load
+                .borrow_mut()
+                .collect(&local.snapshot(), local.now());
+            answer(load, collected);
+        }
+        Command::ListConnections(list) => answer(list, local.connections.list()),
+        Command::Drain { deadline, done } => {
+            spawn_local(drain(Rc::clone(local), deadline, done));
+        }
+    }
+}
+
+/// Whoever asked may have gone: then there is nobody to tell.
+fn answer<T>(to: oneshot::Sender<T>, value: T) {
+    to.send(value).ok();
+}
+
+async fn drain(local: Rc<Local>, deadline: Duration, done: oneshot::Sender<()>) {
+    local.drain.advance(Phase::Draining);
+    if timeout(deadline, local.drain.finished()).await.is_err() {
+        local.drain.advance(Phase::Cut);
+    }
+    answer(done, ());
+}
+
+#[cfg(test)]
+mod tests;

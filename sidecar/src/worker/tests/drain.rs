@@ -1,0 +1,147 @@
+use super::{LONG, Sidecar, app::App, empty, full, mesh::Mesh, text};
+use crate::upstream::Protocol;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+/// Answers once a permit is given.
+async fn gated(protocol: Protocol, arrived: &Arc<Semaphore>, gate: &Arc<Semaphore>) -> App {
+    let (arrived, gate) = (Arc::clone(arrived), Arc::clone(gate));
+    App::start(protocol, move |_| {
+        let (arrived, gate) = (Arc::clone(&arrived), Arc::clone(&gate));
+        async move {
+            arrived.add_permits(1);
+            gate.acquire().await.unwrap().forget();
+            Response::new(full("done"))
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_idle_sidecar_is_drained_at_once_and_answers_on() {
+    let app = App::named("v1").await;
+    let sidecar = Sidecar::start(Mesh::single(app.address).snapshot());
+    let mut client = sidecar.connect().await;
+    assert!(
+        !client
+            .get("/", &[])
+            .await
+            .headers()
+            .contains_key("connection")
+    );
+    sidecar.drain(LONG).await.unwrap();
+    // The kept connection is still served, and told to go; a new one is too.
+    for mut client in [client, sidecar.connect().await] {
+        let last = client.get("/", &[]).await;
+        assert_eq!(
+            (text(&last), &last.headers()["connection"]),
+            ("v1", &"close".parse().unwrap())
+        );
+        assert!(client.0.ready().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn the_drain_waits_for_a_request_under_way() {
+    let (arrived, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let app = gated(Protocol::Http1, &arrived, &gate).await;
+    let sidecar = Sidecar::start(Mesh::single(app.address).snapshot());
+    let mut client = sidecar.connect().await;
+    let request = tokio::spawn(async move { client.get("/", &[]).await });
+    arrived.acquire().await.unwrap().forget();
+    let mut drained = sidecar.drain(LONG);
+    // A command is answered after all before it.
+    assert_eq!(sidecar.connections().await[0].active, 1);
+    assert!(drained.try_recv().is_err());
+    gate.add_permits(1);
+    let answer = request.await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["connection"], "close");
+    drained.await.unwrap();
+}
+
+#[tokio::test]
+async fn http_2_clients_get_two_goaways_and_finish_their_streams() {
+    let (arrived, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let app = gated(Protocol::Http2, &arrived, &gate).await;
+    let sidecar = Sidecar::start(Mesh::single(app.address).snapshot());
+    let stream = TcpStream::connect(sidecar.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = || Request::get("http://checkout.shop/").body(()).unwrap();
+    let (answer, _) = client.send_request(request(), true).unwrap();
+    arrived.acquire().await.unwrap().forget();
+    let drained = sidecar.drain(LONG);
+    // Once GOAWAY arrived no stream can be opened, yet the open one goes on.
+    while let Ok(ready) = client.clone().ready().await {
+        client = ready;
+        tokio::task::yield_now().await;
+    }
+    gate.add_permits(1);
+    let mut body = answer.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "done");
+    drained.await.unwrap();
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_left_at_the_deadline_is_cut() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap();
+    let sidecar = Sidecar::start(Mesh::single(target).snapshot());
+    let mut stream = TcpStream::connect(sidecar.address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: checkout.shop\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let (_upstream, _) = listener.accept().await.unwrap();
+    sidecar.drain(Duration::from_millis(10)).await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.ok();
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn connections_to_a_draining_endpoint_are_dropped_when_idle() {
+    let app = App::named("v1").await;
+    let mut mesh = Mesh::single(app.address);
+    let sidecar = Sidecar::start(mesh.snapshot());
+    let mut client = sidecar.connect().await;
+    let post = || {
+        Request::post("/")
+            .header("host", "checkout.shop")
+            .body(full("x"))
+    };
+    assert_eq!(client.send(post().unwrap()).await.status(), StatusCode::OK);
+    mesh.versions[0].endpoints[0].2 = crate::model::Health::Draining;
+    sidecar.apply(mesh.snapshot()).await;
+    let refused = client.get("/", &[]).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    mesh.versions[0].endpoints[0].2 = crate::model::Health::Healthy;
+    sidecar.apply(mesh.snapshot()).await;
+    assert_eq!(client.send(post().unwrap()).await.status(), StatusCode::OK);
+    assert_eq!(app.connections(), 2);
+}
+
+#[tokio::test]
+async fn an_open_stream_is_listed_until_it_ends() {
+    let app = App::start(Protocol::Http1, |request| async {
+        Response::new(request.into_body().boxed())
+    })
+    .await;
+    let sidecar = Sidecar::start(Mesh::single(app.address).snapshot());
+    let mut client = sidecar.connect().await;
+    let request = Request::get("/")
+        .header("host", "checkout.shop")
+        .body(empty());
+    assert_eq!(client.send(request.unwrap()).await.status(), StatusCode::OK);
+    let listed = sidecar.connections().await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].protocol, listed[0].active), ("http/1.1", 0));
+    assert!(!listed[0].inbound);
+}

@@ -1,0 +1,135 @@
+//! `envoy.config.endpoint.v3.ClusterLoadAssignment`.
+//!
+//! Locality weights are ignored, as Envoy does without `locality_weighted_lb_config`.
+
+use super::field::{FieldError, Result, Within as _, each, none_of, port};
+use crate::{
+    model::Health,
+    store::resource::{Assignment, Endpoint},
+};
+use envoy_types::pb::{
+    envoy::config::{
+        core::v3::{
+            Address, HealthStatus, Metadata, address::Address as Kind,
+            socket_address::PortSpecifier,
+        },
+        endpoint::v3::{
+            ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+        },
+    },
+    google::protobuf::value::Kind as Value,
+};
+use segue_proto::names::{ENDPOINT_METADATA, ENDPOINT_VERSION};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// Envoy's default, in percent.
+const OVERPROVISIONING_FACTOR: u32 = 140;
+
+/// A ClusterLoadAssignment's content.
+pub(super) fn assignment(message: &ClusterLoadAssignment) -> Result<Assignment> {
+    let policy = message.policy.as_ref();
+    none_of(&[
+        (!message.named_endpoints.is_empty(), "named_endpoints"),
+        (
+            policy.is_some_and(|policy| !policy.drop_overloads.is_empty()),
+            "policy.drop_overloads",
+        ),
+    ])?;
+    let overprovisioning_factor = policy
+        .and_then(|policy| policy.overprovisioning_factor)
+        .map_or(OVERPROVISIONING_FACTOR, |factor| factor.value);
+    if overprovisioning_factor == 0 {
+        return Err(FieldError::new(
+            "policy.overprovisioning_factor",
+            "must be more than 0",
+        ));
+    }
+    let localities = each(&message.endpoints, "endpoints", locality)?;
+    let mut endpoints: Vec<_> = localities.into_iter().flatten().collect();
+    endpoints.sort_by_key(|endpoint| endpoint.priority);
+    Ok(Assignment {
+        endpoints,
+        overprovisioning_factor,
+    })
+}
+
+fn locality(message: &LocalityLbEndpoints) -> Result<Vec<Endpoint>> {
+    none_of(&[(message.lb_config.is_some(), "lb_config")])?;
+    each(&message.lb_endpoints, "lb_endpoints", |given| {
+        endpoint(given, message.priority)
+    })
+}
+
+fn endpoint(message: &LbEndpoint, priority: u32) -> Result<Endpoint> {
+    let address = match &message.host_identifier {
+        Some(HostIdentifier::Endpoint(endpoint)) => {
+            address(endpoint.address.as_ref()).within("endpoint.address")?
+        }
+        Some(HostIdentifier::EndpointName(_)) => {
+            return Err(FieldError::new("endpoint_name", "is not supported"));
+        }
+        None => return Err(FieldError::new("endpoint", "is missing")),
+    };
+    let weight = message
+        .load_balancing_weight
+        .map_or(1, |weight| weight.value);
+    if weight == 0 {
+        return Err(FieldError::new(
+            "load_balancing_weight",
+            "must be 1 or more",
+        ));
+    }
+    Ok(Endpoint {
+        address,
+        weight,
+        priority,
+        health: health(message.health_status)?,
+        version: message.metadata.as_ref().and_then(version),
+    })
+}
+
+fn health(status: i32) -> Result<Health> {
+    match HealthStatus::try_from(status) {
+        Ok(HealthStatus::Unknown | HealthStatus::Healthy | HealthStatus::Degraded) => {
+            Ok(Health::Healthy)
+        }
+        Ok(HealthStatus::Unhealthy | HealthStatus::Timeout) => Ok(Health::Unhealthy),
+        Ok(HealthStatus::Draining) => Ok(Health::Draining),
+        Err(_) => Err(FieldError::new(
+            "health_status",
+            format!("{status} is not supported"),
+        )),
+    }
+}
+
+fn version(metadata: &Metadata) -> Option<Arc<str>> {
+    let segue = metadata.filter_metadata.get(ENDPOINT_METADATA)?;
+    match segue.fields.get(ENDPOINT_VERSION)?.kind.as_ref()? {
+        Value::StringValue(version) if !version.is_empty() => Some(Arc::from(version.as_str())),
+        _ => None,
+    }
+}
+
+/// A socket address by number.
+pub(super) fn address(message: Option<&Address>) -> Result<SocketAddr> {
+    let Some(Kind::SocketAddress(socket)) = message.and_then(|address| address.address.as_ref())
+    else {
+        return Err(FieldError::new("socket_address", "is missing"));
+    };
+    let ip: IpAddr = socket.address.parse().map_err(|_| {
+        FieldError::new(
+            "socket_address.address",
+            format!("{:?} is not an IP address", socket.address),
+        )
+    })?;
+    match &socket.port_specifier {
+        Some(PortSpecifier::PortValue(value)) => {
+            let port = port(*value).within("socket_address.port_value")?;
+            Ok(SocketAddr::new(ip, port))
+        }
+        _ => Err(FieldError::new("socket_address.port_value", "is missing")),
+    }
+}
