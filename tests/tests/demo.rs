@@ -1,6 +1,8 @@
 //! The demo end to end, with short holds and less load: real processes, real redirection where the
 //! kernel allows it. `SEGUE_REQUIRE_NAMESPACES=1` makes the fallback to loopback a failure.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use serde_json::Value;
 use std::{
     fs,

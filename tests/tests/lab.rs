@@ -6,7 +6,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
-    clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test without a harness reports by itself, and fails by panicking"
 )]
 
@@ -30,11 +30,15 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, ToSocketAddrs as _},
     os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
     time::Duration,
 };
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::UnboundedReceiver,
+};
 
-const SCENARIOS: [(&str, &str); 6] = [
+const SCENARIOS: [(&str, &str); 8] = [
     (
         "redirection",
         "connections of Pods are taken, with their original destination",
@@ -46,9 +50,19 @@ const SCENARIOS: [(&str, &str); 6] = [
         "mesh",
         "an unmodified client reaches a service through both sidecars",
     ),
+    (
+        "mesh-on-loopback",
+        "on loopback the same by way of an explicit proxy",
+    ),
+    (
+        "signalled",
+        "a signal and an exit code pass through the lab's outer process",
+    ),
     ("killed", "a killed lab leaves nothing behind"),
 ];
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+/// The exit code of a scenario that the kernel did not allow.
+const SKIPPED: u8 = 77;
 const MARK: u32 = 0x5_e90e;
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -65,9 +79,9 @@ fn main() -> ExitCode {
         ["segue-sidecar", ..] => return segue_sidecar::app::main(arguments),
         [_, "catch", server] => catch(server.parse().unwrap()),
         [_, "resolve", name] => resolve(name),
-        [_, "fetch"] => fetch(),
+        [_, "fetch", proxy] => fetch(proxy),
         [_, "hold", fifo] => hold(Path::new(fifo)),
-        [_, "scenario", name] => return scenario(&name.to_string(), arguments),
+        [_, "scenario", name] => return scenario(name, arguments.clone()),
         words if words.contains(&"--list") => list(),
         _ => run_all(),
     }
@@ -85,31 +99,36 @@ fn run_all() {
     for (name, sentence) in SCENARIOS {
         let mut scenario = Command::new("/proc/self/exe");
         scenario.args(["scenario", name]);
-        if name == "loopback" {
+        if name.ends_with("loopback") {
             scenario.env("SEGUE_LAB", "loopback");
         }
         let status = scenario.status().unwrap();
+        if status.code() == Some(SKIPPED.into()) {
+            println!("test {sentence} ... ignored");
+            continue;
+        }
         assert!(status.success(), "{name} failed: {status}");
         println!("test {sentence} ... ok");
     }
 }
 
 fn scenario(name: &str, arguments: Vec<OsString>) -> ExitCode {
-    if name == "killed" {
-        killed();
-        return ExitCode::SUCCESS;
+    match name {
+        "killed" => return killed(),
+        "signalled" => return signalled(),
+        _ => {}
     }
     let mode = match lab::enter(arguments) {
         Entered::Finished(code) => return code,
         Entered::Inside(mode) => mode,
     };
     if let Mode::Loopback { reason } = &mode
-        && name != "loopback"
+        && !name.ends_with("loopback")
     {
         let required = env::var_os("SEGUE_REQUIRE_NAMESPACES").is_some_and(|set| set == "1");
         assert!(!required, "namespaces refused: {reason}");
         println!("skipped: namespaces refused: {reason}");
-        return ExitCode::SUCCESS;
+        return ExitCode::from(SKIPPED);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -126,12 +145,13 @@ fn scenario(name: &str, arguments: Vec<OsString>) -> ExitCode {
             "names" => names(&lab).await,
             "loopback" => loopback(&lab).await,
             "ends" => ends(&lab).await,
-            "mesh" => mesh(&lab).await,
+            "mesh" | "mesh-on-loopback" => mesh(&lab).await,
             "hold" => pending(&lab).await,
+            "await-signal" => return await_signal().await,
             other => panic!("no scenario {other}"),
         }
-    });
-    ExitCode::SUCCESS
+        ExitCode::SUCCESS
+    })
 }
 
 fn pod(workload: &str, app: &[&str]) -> PodSpec {
@@ -289,48 +309,54 @@ async fn ends(lab: &Lab) {
 }
 
 /// The same with a sidecar that keeps its state under the Pod's name.
-fn meshed(lab: &Lab, workload: &str, app: &[&str]) -> PodSpec {
+fn meshed(lab: &Lab, control_plane: &ControlPlane, spec: PodSpec, address: IpAddr) -> PodSpec {
     let sidecar = SidecarSpec {
-        control_plane: format!("http://{}:15010", lab.gateway()),
-        state: lab.logs().join(workload),
+        control_plane: control_plane.url(),
+        state: lab.logs().join(&spec.workload),
         extra: Vec::new(),
     };
     PodSpec {
         sidecar: Some(sidecar),
-        address: Some(lab.allocate()),
-        ..pod(workload, app)
+        address: Some(address),
+        ..spec
     }
 }
 
 async fn mesh(lab: &Lab) {
     let manifests = lab.logs().join("manifests");
     fs::create_dir(&manifests).unwrap();
-    let app = [
-        "segue-lab-app",
-        "--http",
-        "0.0.0.0:8080",
-        "--tcp",
-        "0.0.0.0:9090",
-    ];
-    let server = meshed(lab, "shop/checkout-1", &app);
-    let client = meshed(lab, "shop/web", &["/proc/self/exe", "fetch"]);
-    let (server_at, client_at) = (server.address.unwrap(), client.address.unwrap());
+    let [server_at, client_at] = [lab.allocate(), lab.allocate()];
     let text = MANIFESTS
         .replace("SERVER", &server_at.to_string())
         .replace("CLIENT", &client_at.to_string());
     fs::write(manifests.join("all.yaml"), text).unwrap();
+    let state = lab.logs().join("state");
     let spec = ControlPlaneSpec {
         manifests,
-        state: lab.logs().join("state"),
+        state,
         extra: Vec::new(),
     };
     let mut control_plane = ControlPlane::start(lab, spec).await.unwrap();
+    let app = [
+        "segue-lab-app",
+        "--http",
+        "{address}:8080",
+        "--tcp",
+        "{address}:9090",
+    ];
+    let server = meshed(lab, &control_plane, pod("shop/checkout-1", &app), server_at);
+    let client = pod("shop/web", &["/proc/self/exe", "fetch", "{proxy}"]);
+    let client = meshed(lab, &control_plane, client, client_at);
     let mut server = lab.start_pod(server).await.unwrap();
     let mut client = lab.start_pod(client).await.unwrap();
+    let explicit = matches!(lab.mode(), Mode::Loopback { .. });
+    assert_eq!(client.outbound_proxy().is_some(), explicit);
     let mut lines = client.app_lines();
-    assert_eq!(lines.recv().await.unwrap(), "http shop/checkout-1");
-    assert_eq!(lines.recv().await.unwrap(), "tcp v1 shop/checkout-1");
-    assert_eq!(server.outbound_proxy(), None);
+    assert_eq!(next(&mut client, &mut lines).await, "http shop/checkout-1");
+    assert_eq!(
+        next(&mut client, &mut lines).await,
+        "tcp v1 shop/checkout-1"
+    );
     server.kill_sidecar().await.unwrap();
     let exit = server.exited().await.unwrap();
     assert_eq!(
@@ -345,13 +371,21 @@ async fn mesh(lab: &Lab) {
     assert!(control_plane.stop(GRACE).await.unwrap().success());
 }
 
-/// A program of a Pod: asks a service by name until an instance answers, which takes a moment after its start.
-fn fetch() {
+/// The application's next line; its end before that is a failure.
+async fn next(pod: &mut Pod, lines: &mut UnboundedReceiver<String>) -> String {
+    tokio::select! {
+        biased;
+        line = lines.recv() => line.unwrap(),
+        exit = pod.exited() => panic!("ended early: {exit:?}"),
+    }
+}
+
+/// A program of a Pod: asks a service until an instance answers, which takes a moment after its start.
+fn fetch(proxy: &str) {
     let instance = loop {
-        let mut stream = TcpStream::connect(("checkout.shop", 80)).unwrap();
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: checkout.shop\r\nconnection: close\r\n\r\n")
-            .unwrap();
+        let mut stream = reach("checkout.shop", 80, proxy);
+        let request = "GET / HTTP/1.1\r\nhost: checkout.shop\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let found = answer
@@ -362,10 +396,29 @@ fn fetch() {
         }
     };
     println!("http {instance}");
-    let stream = TcpStream::connect(("checkout", 9000)).unwrap();
+    let mut stream = reach("checkout.shop", 9000, proxy);
+    if !proxy.is_empty() {
+        let request = "CONNECT 10.96.0.10:9000 HTTP/1.1\r\nhost: 10.96.0.10:9000\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200 "));
+    }
     let mut greeting = String::new();
     BufReader::new(stream).read_line(&mut greeting).unwrap();
     println!("tcp {}", greeting.trim_end());
+}
+
+/// By the service's name, or to the proxy where there is one.
+fn reach(name: &str, port: u16, proxy: &str) -> TcpStream {
+    if proxy.is_empty() {
+        return TcpStream::connect((name, port)).unwrap();
+    }
+    TcpStream::connect(proxy).unwrap()
 }
 
 const MANIFESTS: &str = "\
@@ -390,14 +443,11 @@ metadata: {name: web, namespace: shop, labels: {app: web}}
 spec: {version: v1, address: CLIENT}
 ";
 
-/// Kills a lab from outside; the end of its application is the end of a pipe that only that had open.
-fn killed() {
-    let dir = tempfile::tempdir().unwrap();
-    let fifo = dir.path().join("fifo");
-    mkfifo(&fifo, FileMode::S_IRWXU).unwrap();
+/// A lab that runs a scenario of its own; `None` where namespaces are refused.
+fn lab_of(scenario: &str, fifo: &Path) -> Option<Child> {
     let mut outer = Command::new("/proc/self/exe")
-        .args(["scenario", "hold"])
-        .env("FIFO", &fifo)
+        .args(["scenario", scenario])
+        .env("FIFO", fifo)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -405,20 +455,48 @@ fn killed() {
     BufReader::new(outer.stdout.take().unwrap())
         .read_line(&mut said)
         .unwrap();
-    if said != "held\n" {
-        print!("{said}");
-        assert!(outer.wait().unwrap().success());
-        return;
+    if said == "held\n" {
+        return Some(outer);
     }
+    print!("{said}");
+    assert_eq!(outer.wait().unwrap().code(), Some(SKIPPED.into()));
+    None
+}
+
+fn send(outer: &Child, signal: Signal) {
+    kill(Pid::from_raw(outer.id().try_into().unwrap()), signal).unwrap();
+}
+
+/// Kills a lab from outside; the end of its application is the end of a pipe that only that had open.
+fn killed() -> ExitCode {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    mkfifo(&fifo, FileMode::S_IRWXU).unwrap();
+    let Some(mut outer) = lab_of("hold", &fifo) else {
+        return ExitCode::from(SKIPPED);
+    };
     let mut held = fs::File::open(&fifo).unwrap();
-    kill(
-        Pid::from_raw(outer.id().try_into().unwrap()),
-        Signal::SIGKILL,
-    )
-    .unwrap();
+    send(&outer, Signal::SIGKILL);
     assert_eq!(outer.wait().unwrap().signal(), Some(libc::SIGKILL));
     // Ends when nobody has it open for writing any more.
     io::copy(&mut held, &mut io::sink()).unwrap();
+    ExitCode::SUCCESS
+}
+
+fn signalled() -> ExitCode {
+    let Some(mut outer) = lab_of("await-signal", Path::new("")) else {
+        return ExitCode::from(SKIPPED);
+    };
+    send(&outer, Signal::SIGTERM);
+    assert_eq!(outer.wait().unwrap().code(), Some(7));
+    ExitCode::SUCCESS
+}
+
+async fn await_signal() -> ExitCode {
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    println!("held");
+    terminate.recv().await;
+    ExitCode::from(7)
 }
 
 async fn pending(lab: &Lab) {
@@ -429,7 +507,7 @@ async fn pending(lab: &Lab) {
         .unwrap();
     assert_eq!(holder.app_lines().recv().await.unwrap(), "holding");
     println!("held");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// A program of a Pod: keeps a pipe open until it is killed.

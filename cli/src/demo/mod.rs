@@ -2,8 +2,8 @@
 //!
 //! A small cluster of real processes is started in the lab; an ordinary client loads the service
 //! through hijacked connections; the new version comes, and the control plane does the rest. At
-//! the end it is said what was promised and what came. [`scenario`] plays it, [`judge`] judges it,
-//! [`load`] is the client.
+//! the end it is said what was promised and what came. `scenario` plays it, `judge` judges it,
+//! `load` is the client.
 //!
 //! The invariant: the exit code is 0 only where everything was as promised.
 
@@ -193,7 +193,7 @@ fn inside(args: &Args, mode: Mode, json: Option<File>) -> Result<ExitCode> {
     if evidence.latest.sent > 0 {
         view.note(&story.text());
     }
-    if !good {
+    if !good || args.keep.is_some() {
         let kept = folder.keep();
         view.note(&format!(
             "manifests, state and logs are in {}",

@@ -105,7 +105,7 @@ fn run_inside(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode>
     supervise(child)
 }
 
-/// Passes signals on until the child has ended.
+/// Passes signals on until the child has ended; who asks it to end for the third time has it killed.
 ///
 /// What a terminal sends goes to the child by itself; passing it on would make two of one.
 fn supervise(mut child: Child) -> Result<ExitCode> {
@@ -122,6 +122,7 @@ fn supervise(mut child: Child) -> Result<ExitCode> {
     watched.thread_block().context("cannot hold signals back")?;
     let signals = SignalFd::new(&watched).context("cannot read signals")?;
     let pid = Pid::from_raw(i32::try_from(child.id()).context("a process number out of range")?);
+    let mut asked = 0;
     loop {
         if let Some(status) = child.try_wait().context("cannot wait for the lab")? {
             return Ok(code(status));
@@ -133,10 +134,19 @@ fn supervise(mut child: Child) -> Result<ExitCode> {
             .ok()
             .and_then(|raw| Signal::try_from(raw).ok());
         let from_a_process = info.ssi_code <= 0;
-        if let Some(signal) = signal.filter(|one| from_a_process && *one != Signal::SIGCHLD)
-            && let Err(error) = kill(pid, signal)
-        {
-            tracing::debug!(%error, %signal, "the lab is gone before the signal");
+        let passed_on = match signal {
+            None | Some(Signal::SIGCHLD) => continue,
+            Some(Signal::SIGINT | Signal::SIGTERM) if asked == 2 => Signal::SIGKILL,
+            Some(signal) => {
+                asked += u8::from(matches!(signal, Signal::SIGINT | Signal::SIGTERM));
+                if !from_a_process {
+                    continue;
+                }
+                signal
+            }
+        };
+        if let Err(error) = kill(pid, passed_on) {
+            tracing::debug!(%error, %passed_on, "the lab is gone before the signal");
         }
     }
 }

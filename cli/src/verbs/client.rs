@@ -2,7 +2,7 @@
 
 use super::Failure;
 use segue_proto::control::{
-    GetUpgradeRequest, ListUpgradesRequest, Upgrade, proxy_service_client::ProxyServiceClient,
+    ListUpgradesRequest, Upgrade, proxy_service_client::ProxyServiceClient,
     upgrade_service_client::UpgradeServiceClient,
 };
 use std::time::Duration;
@@ -83,12 +83,20 @@ pub(super) async fn find(
     if let Some(upgrade) = choose(&all, name)? {
         return Ok(upgrade.clone());
     }
-    // The control plane's own words say which there are.
-    let request = GetUpgradeRequest {
-        namespace: namespace.unwrap_or("default").to_owned(),
-        name: name.to_owned(),
-    };
-    Ok(upgrades.get_upgrade(request).await?.into_inner())
+    let names: Vec<String> = all
+        .iter()
+        .map(|upgrade| format!("{}/{}", upgrade.namespace, upgrade.name))
+        .collect();
+    let within = namespace.map_or(String::new(), |namespace| {
+        format!(" in namespace {namespace}")
+    });
+    Err(Failure::Refused(match names.as_slice() {
+        [] => format!("there is no upgrade {name}{within}, nor any other"),
+        names => format!(
+            "there is no upgrade {name}{within}, nor one of a service of that name; there are {}",
+            names.join(", ")
+        ),
+    }))
 }
 
 /// The one of this name, else the newest of the service of this name.

@@ -287,7 +287,7 @@ fn finish(
         sent.in_flight.began_session();
     }
     if let (Some(downstream), Some(upstream)) = (upgrade, head.extensions.remove::<OnUpgrade>()) {
-        let guards = (exchange.active, (sent.in_flight, sent.lease));
+        let guards = (exchange.active, (sent.in_flight.upgrade(), sent.lease));
         tunnel::upgraded(exchange.call.client, downstream, upstream, guards);
         return Response::from_parts(head, ResponseBody::Own(None));
     }

@@ -43,6 +43,12 @@ impl InFlight {
         });
     }
 
+    /// It became an opaque connection.
+    pub(crate) fn upgrade(mut self) -> Opaque {
+        self.end(true);
+        Opaque::begin(&self.local, self.slot)
+    }
+
     /// No connection came about.
     pub(crate) fn connect_failed(mut self) {
         self.end(false);

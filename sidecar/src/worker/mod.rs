@@ -24,7 +24,7 @@ use std::{
 use tokio::{
     runtime, select,
     sync::{mpsc, oneshot},
-    task::{LocalSet, spawn_local},
+    task::{LocalSet, spawn_local, yield_now},
     time::{interval, timeout},
 };
 
@@ -165,7 +165,13 @@ fn answer<T>(to: oneshot::Sender<T>, value: T) {
 
 async fn drain(local: Rc<Local>, deadline: Duration, done: oneshot::Sender<()>) {
     local.drain.advance(Phase::Draining);
-    if timeout(deadline, local.drain.finished()).await.is_err() {
+    let finished = async {
+        local.drain.finished().await;
+        // The connection's own task still has to write what the last response gave it.
+        yield_now().await;
+        local.drain.finished().await;
+    };
+    if timeout(deadline, finished).await.is_err() {
         local.drain.advance(Phase::Cut);
     }
     answer(done, ());

@@ -44,12 +44,12 @@ use envoy_types::pb::{
 use prost::Message;
 use segue_proto::names::{HTTP_PROTOCOL_OPTIONS_KEY, type_url};
 
-pub(crate) fn number(value: u32) -> Option<UInt32Value> {
-    Some(UInt32Value { value })
+pub(crate) fn number(value: u32) -> UInt32Value {
+    UInt32Value { value }
 }
 
-pub(crate) fn seconds(seconds: i64) -> Option<Duration> {
-    Some(Duration { seconds, nanos: 0 })
+pub(crate) fn seconds(seconds: i64) -> Duration {
+    Duration { seconds, nanos: 0 }
 }
 
 pub(crate) fn any(type_url: &str, message: &impl Message) -> Any {
@@ -59,11 +59,11 @@ pub(crate) fn any(type_url: &str, message: &impl Message) -> Any {
     }
 }
 
-pub(crate) fn ads() -> Option<ConfigSource> {
-    Some(ConfigSource {
+pub(crate) fn ads() -> ConfigSource {
+    ConfigSource {
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
         ..ConfigSource::default()
-    })
+    }
 }
 
 /// A cluster with endpoints from EDS.
@@ -78,11 +78,11 @@ pub(crate) fn cluster(name: &str) -> Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
         eds_cluster_config: Some(EdsClusterConfig {
-            eds_config: ads(),
+            eds_config: Some(ads()),
             service_name: String::new(),
         }),
         lb_policy: LbPolicy::LeastRequest.into(),
-        connect_timeout: seconds(1),
+        connect_timeout: Some(seconds(1)),
         typed_extension_protocol_options: [(
             HTTP_PROTOCOL_OPTIONS_KEY.to_owned(),
             any(type_url::HTTP_PROTOCOL_OPTIONS, &http),
@@ -103,15 +103,15 @@ pub(crate) fn original_dst(name: &str) -> Cluster {
     }
 }
 
-pub(crate) fn fuse() -> Option<OutlierDetection> {
-    Some(OutlierDetection {
-        consecutive_gateway_failure: number(3),
-        enforcing_consecutive_gateway_failure: number(100),
-        consecutive_5xx: number(9),
-        base_ejection_time: seconds(60),
-        max_ejection_percent: number(100),
+pub(crate) fn fuse() -> OutlierDetection {
+    OutlierDetection {
+        consecutive_gateway_failure: Some(number(3)),
+        enforcing_consecutive_gateway_failure: Some(number(100)),
+        consecutive_5xx: Some(number(9)),
+        base_ejection_time: Some(seconds(60)),
+        max_ejection_percent: Some(number(100)),
         ..OutlierDetection::default()
-    })
+    }
 }
 
 /// Endpoints of one version, each with its priority.
@@ -122,7 +122,7 @@ pub(crate) fn endpoints(cluster: &str, version: &str, at: &[(&str, u32)]) -> Clu
             ..Endpoint::default()
         })),
         health_status: HealthStatus::Healthy.into(),
-        load_balancing_weight: number(1),
+        load_balancing_weight: Some(number(1)),
         metadata: Some(Metadata {
             filter_metadata: [(
                 "segue.dev".to_owned(),
@@ -146,13 +146,13 @@ pub(crate) fn endpoints(cluster: &str, version: &str, at: &[(&str, u32)]) -> Clu
             .iter()
             .map(|(address, priority)| LocalityLbEndpoints {
                 lb_endpoints: vec![endpoint(address)],
-                load_balancing_weight: number(1),
+                load_balancing_weight: Some(number(1)),
                 priority: *priority,
                 ..LocalityLbEndpoints::default()
             })
             .collect(),
         policy: Some(Policy {
-            overprovisioning_factor: number(300),
+            overprovisioning_factor: Some(number(300)),
             ..Policy::default()
         }),
         ..ClusterLoadAssignment::default()
@@ -163,7 +163,7 @@ pub(crate) fn endpoints(cluster: &str, version: &str, at: &[(&str, u32)]) -> Clu
 pub(crate) fn outbound(port: u32) -> Listener {
     let manager = HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::Rds(Rds {
-            config_source: ads(),
+            config_source: Some(ads()),
             route_config_name: port.to_string(),
         })),
         http_filters: vec![HttpFilter {
@@ -180,7 +180,7 @@ pub(crate) fn outbound(port: u32) -> Listener {
         name: "virtualOutbound".to_owned(),
         filter_chains: vec![FilterChain {
             filter_chain_match: Some(FilterChainMatch {
-                destination_port: number(port),
+                destination_port: Some(number(port)),
                 application_protocols: vec!["http/1.1".to_owned(), "h2c".to_owned()],
                 ..FilterChainMatch::default()
             }),
@@ -215,7 +215,7 @@ pub(crate) fn on_demand(name: &str) -> RouteConfiguration {
     RouteConfiguration {
         name: name.to_owned(),
         vhds: Some(Vhds {
-            config_source: ads(),
+            config_source: Some(ads()),
         }),
         ..RouteConfiguration::default()
     }
@@ -224,69 +224,76 @@ pub(crate) fn on_demand(name: &str) -> RouteConfiguration {
 /// A service's virtual host: a route for each version's token, then the weights.
 pub(crate) fn virtual_host(service: &str, versions: &[(&str, u32)]) -> VirtualHost {
     let cluster = |version: &str| format!("outbound|80|{version}|{service}.shop.svc.cluster.local");
-    let cookie = |version: &str| HeaderValueOption {
-        header: Some(HeaderValue {
-            key: "set-cookie".to_owned(),
-            value: format!("segue-1234=token-{version}.7; Path=/"),
-            ..HeaderValue::default()
-        }),
-        ..HeaderValueOption::default()
-    };
-    let route = |headers: Vec<HeaderMatcher>, specifier: ClusterSpecifier| Route {
-        r#match: Some(RouteMatch {
-            path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
-            headers,
-            ..RouteMatch::default()
-        }),
-        action: Some(Action::Route(RouteAction {
-            cluster_specifier: Some(specifier),
-            timeout: seconds(0),
-            ..RouteAction::default()
-        })),
-        ..Route::default()
-    };
     let mut routes: Vec<_> = versions
         .iter()
         .map(|(version, _)| {
-            let token = HeaderMatcher {
-                name: "cookie".to_owned(),
-                header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
-                    match_pattern: Some(MatchPattern::Contains(format!(
-                        "segue-1234=token-{version}."
-                    ))),
-                    ignore_case: false,
-                })),
-                ..HeaderMatcher::default()
-            };
-            route(vec![token], ClusterSpecifier::Cluster(cluster(version)))
+            let to = ClusterSpecifier::Cluster(cluster(version));
+            route(vec![has_token(version)], to)
         })
         .collect();
     let clusters = versions
         .iter()
         .map(|(version, weight)| ClusterWeight {
             name: cluster(version),
-            weight: number(*weight),
-            response_headers_to_add: vec![cookie(version)],
+            weight: Some(number(*weight)),
+            response_headers_to_add: vec![sets_token(version)],
             ..ClusterWeight::default()
         })
         .collect();
-    routes.push(route(
-        Vec::new(),
-        ClusterSpecifier::WeightedClusters(WeightedCluster {
-            clusters,
-            ..WeightedCluster::default()
-        }),
-    ));
+    let split = WeightedCluster {
+        clusters,
+        ..WeightedCluster::default()
+    };
+    routes.push(route(Vec::new(), ClusterSpecifier::WeightedClusters(split)));
     VirtualHost {
         name: format!("{service}.shop.svc.cluster.local:80"),
         domains: vec![service.to_owned()],
         routes,
         retry_policy: Some(RetryPolicy {
             retry_on: "connect-failure,refused-stream".to_owned(),
-            num_retries: number(2),
+            num_retries: Some(number(2)),
             ..RetryPolicy::default()
         }),
         ..VirtualHost::default()
+    }
+}
+
+fn route(headers: Vec<HeaderMatcher>, to: ClusterSpecifier) -> Route {
+    Route {
+        r#match: Some(RouteMatch {
+            path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
+            headers,
+            ..RouteMatch::default()
+        }),
+        action: Some(Action::Route(RouteAction {
+            cluster_specifier: Some(to),
+            timeout: Some(seconds(0)),
+            ..RouteAction::default()
+        })),
+        ..Route::default()
+    }
+}
+
+fn has_token(version: &str) -> HeaderMatcher {
+    let pattern = MatchPattern::Contains(format!("segue-1234=token-{version}."));
+    HeaderMatcher {
+        name: "cookie".to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
+            match_pattern: Some(pattern),
+            ignore_case: false,
+        })),
+        ..HeaderMatcher::default()
+    }
+}
+
+fn sets_token(version: &str) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue {
+            key: "set-cookie".to_owned(),
+            value: format!("segue-1234=token-{version}.7; Path=/"),
+            ..HeaderValue::default()
+        }),
+        ..HeaderValueOption::default()
     }
 }
 

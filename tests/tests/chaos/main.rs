@@ -1,6 +1,13 @@
 //! The control plane is killed (`kill -9`) at random moments of running upgrades and started again.
 //! Each upgrade must end `Succeeded`, and the data plane must not notice.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod mesh;
 
 use http_body_util::{BodyExt as _, Empty};

@@ -95,7 +95,9 @@ impl Mesh {
     /// Starts the control plane of a service `checkout` whose upgrades hold each step for 200 ms.
     pub(crate) async fn start(folder: &Path) -> Self {
         let folder = folder.to_owned();
-        fs::create_dir_all(folder.join("manifests")).unwrap();
+        for part in ["manifests", "sidecars"] {
+            fs::create_dir_all(folder.join(part)).unwrap();
+        }
         put(&folder, "service", SERVICE);
         put(&folder, "policy", POLICY);
         let control_plane = start_control_plane(&folder, "127.0.0.1:0").await;

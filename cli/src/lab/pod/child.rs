@@ -13,7 +13,9 @@ use nix::{
     unistd::Pid,
 };
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
+    net::SocketAddr,
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{ExitStatus, Stdio},
@@ -100,12 +102,12 @@ pub(super) fn application(
     watch_over(child, Part::App, output, events)
 }
 
-/// Starts the sidecar and waits until it serves, and if it can until it has its configuration.
+/// Starts the sidecar and waits until it serves, and if it can until it has its configuration; tells where it listens.
 pub(super) async fn sidecar(
     argv: &[OsString],
     log: &Path,
     events: &mpsc::UnboundedSender<Event>,
-) -> Result<Supervised> {
+) -> Result<(Supervised, BTreeMap<String, SocketAddr>)> {
     let mut command = tied(argv);
     command.stdout(Stdio::piped()).stderr(program::log(log)?);
     let mut child = command.spawn().context("cannot start the sidecar")?;
@@ -122,7 +124,7 @@ pub(super) async fn sidecar(
     {
         tracing::warn!("the sidecar has no configuration yet; the application starts all the same");
     }
-    watch_over(child, Part::Sidecar, None, events)
+    Ok((watch_over(child, Part::Sidecar, None, events)?, addresses))
 }
 
 fn watch_over(

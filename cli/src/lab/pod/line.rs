@@ -4,7 +4,7 @@
 
 use super::protocol::{Command, Event, Exit, Part, Request};
 use anyhow::{Context as _, Result, anyhow, bail};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout},
@@ -15,6 +15,7 @@ use tokio::{
 #[derive(Debug)]
 pub(super) enum Answer {
     Done,
+    Started(Option<SocketAddr>),
     Stopped(Vec<Part>),
 }
 
@@ -131,6 +132,7 @@ impl Hearing {
     fn hear(&mut self, line: &str) {
         match serde_json::from_str(line) {
             Ok(Event::Ready) => {}
+            Ok(Event::Started { id, proxy }) => self.answer(id, Ok(Answer::Started(proxy))),
             Ok(Event::Done { id }) => self.answer(id, Ok(Answer::Done)),
             Ok(Event::Failed { id, message }) => self.answer(id, Err(message)),
             Ok(Event::Stopped { id, killed }) => self.answer(id, Ok(Answer::Stopped(killed))),

@@ -23,10 +23,8 @@ use std::{
 };
 use tokio::{process::Child, sync::mpsc};
 
-const OUTBOUND: u16 = 15_001;
-const INBOUND: u16 = 15_006;
-const ADMIN: u16 = 15_000;
-const PROBE: u16 = 15_021;
+/// Where redirection brings connections of a Pod with a sidecar: outbound, inbound.
+const REDIRECTED: (u16, u16) = (15_001, 15_006);
 
 /// What a Pod is started with.
 #[derive(Debug, Clone, Default)]
@@ -116,7 +114,7 @@ impl Pod {
             .context("cannot wait for the Pod")?;
         match answer {
             Answer::Stopped(killed) => Ok(Stopped { killed }),
-            Answer::Done => Ok(Stopped::default()),
+            Answer::Done | Answer::Started(_) => Ok(Stopped::default()),
         }
     }
 
@@ -182,21 +180,19 @@ pub(super) async fn start(
         Some(network) => Some(plug_in(network, address, pid).await?),
         None => None,
     };
-    let proxy =
-        (network.is_none() && spec.sidecar.is_some()).then(|| SocketAddr::new(address, OUTBOUND));
-    let pod = Pod {
+    let mut pod = Pod {
         workload: spec.workload.clone(),
         address,
-        proxy,
+        proxy: None,
         line,
         process,
         lines: Some(events.lines),
         exits: events.exits,
     };
-    pod.tell(Command::Start(Box::new(command(
-        spec, name, logs, &pod, cable,
-    ))))
-    .await?;
+    let start = command(spec, name, logs, address, cable);
+    if let Answer::Started(proxy) = pod.tell(Command::Start(Box::new(start))).await? {
+        pod.proxy = proxy;
+    }
     Ok(pod)
 }
 
@@ -217,41 +213,38 @@ fn command(
     spec: PodSpec,
     name: String,
     logs: &Path,
-    pod: &Pod,
+    address: IpAddr,
     network: Option<PodNetwork>,
 ) -> Start {
-    let proxy = pod.proxy.map(|proxy| proxy.to_string()).unwrap_or_default();
-    let address = pod.address.to_string();
     let redirected = network.is_some();
     let ports = spec
         .redirect
-        .or_else(|| spec.sidecar.is_some().then_some((OUTBOUND, INBOUND)));
+        .or_else(|| spec.sidecar.is_some().then_some(REDIRECTED));
+    let at = address.to_string();
     let fill = |argument: OsString| match argument.into_string() {
-        Ok(text) => text
-            .replace("{address}", &address)
-            .replace("{proxy}", &proxy)
-            .into(),
+        Ok(text) => text.replace("{address}", &at).into(),
         Err(other) => other,
     };
+    let sidecar = spec
+        .sidecar
+        .map(|sidecar| sidecar_argv(&spec.workload, sidecar, redirected));
     Start {
         name,
         logs: logs.to_owned(),
         network,
         redirect: ports.filter(|_| redirected),
-        sidecar: spec
-            .sidecar
-            .map(|one| sidecar(&spec.workload, one, pod.address, redirected)),
+        explicit: (sidecar.is_some() && !redirected).then_some(address),
+        sidecar,
         app: spec.app.map(|argv| argv.into_iter().map(fill).collect()),
         environment: vec![
             ("SEGUE_LAB_WORKLOAD".to_owned(), spec.workload.into()),
-            ("SEGUE_LAB_ADDRESS".to_owned(), address.into()),
-            ("SEGUE_LAB_PROXY".to_owned(), proxy.into()),
+            ("SEGUE_LAB_ADDRESS".to_owned(), at.into()),
         ],
         lines: spec.lines,
     }
 }
 
-fn sidecar(workload: &str, spec: SidecarSpec, address: IpAddr, redirected: bool) -> Vec<OsString> {
+fn sidecar_argv(workload: &str, spec: SidecarSpec, redirected: bool) -> Vec<OsString> {
     let mut argv = program::arguments([
         &"segue-sidecar",
         &"run",
@@ -266,17 +259,6 @@ fn sidecar(workload: &str, spec: SidecarSpec, address: IpAddr, redirected: bool)
     ]);
     if redirected {
         argv.extend(program::arguments([&"--mark", &MARK.to_string()]));
-    } else {
-        let listeners = [
-            ("outbound", OUTBOUND),
-            ("inbound", INBOUND),
-            ("admin", ADMIN),
-            ("probe", PROBE),
-        ];
-        for (flag, port) in listeners {
-            let listener = SocketAddr::new(address, port).to_string();
-            argv.extend(program::arguments([&format!("--{flag}"), &listener]));
-        }
     }
     argv.extend(spec.extra);
     argv

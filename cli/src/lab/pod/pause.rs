@@ -15,9 +15,10 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::{prctl, signal::Signal};
 use segue_sidecar::redirect::{self, Config};
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
+    net::SocketAddr,
     os::{fd::AsFd as _, unix::process::CommandExt as _},
-    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -31,6 +32,8 @@ use tokio::{
 /// The least that the sidecar gets to end in order, however long the application took.
 const SIDECAR_GRACE: Duration = Duration::from_secs(1);
 
+/// The sidecar's listeners, as its flags name them.
+const LISTENERS: [&str; 4] = ["outbound", "inbound", "admin", "probe"];
 /// How long the Pod's output may stay open after its processes have ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -114,14 +117,7 @@ fn pause() -> Result<()> {
         let output = pipe::Sender::from_owned_fd(output).context("the output is no pipe")?;
         let (events, told) = mpsc::unbounded_channel();
         let writer = tokio::spawn(tell(told, output));
-        let outcome = Pause {
-            events,
-            start: None,
-            app: None,
-            sidecar: None,
-        }
-        .serve(input)
-        .await;
+        let outcome = Pause::new(events).serve(input).await;
         // Ends with the last process that can write; one that was left behind is not waited for.
         drop(timeout(LAST_WORDS, writer).await);
         outcome
@@ -146,9 +142,22 @@ struct Pause {
     start: Option<Start>,
     app: Option<Supervised>,
     sidecar: Option<Supervised>,
+    /// Where the sidecar listens, by flag: as an explicit proxy it has to be found again after a restart.
+    listeners: BTreeMap<String, SocketAddr>,
 }
 
 impl Pause {
+    fn new(events: mpsc::UnboundedSender<Event>) -> Self {
+        let listeners = BTreeMap::new();
+        Self {
+            events,
+            start: None,
+            app: None,
+            sidecar: None,
+            listeners,
+        }
+    }
+
     /// Carries commands out, one after the other, until told to stop or the lab is gone.
     async fn serve(mut self, input: pipe::Receiver) -> Result<()> {
         self.tell(Event::Ready);
@@ -162,7 +171,7 @@ impl Pause {
                 return Ok(());
             }
             match self.carry_out(request.command).await {
-                Ok(()) => self.tell(Event::Done { id }),
+                Ok(answer) => self.tell(answer(id)),
                 Err(error) => self.tell(Event::Failed {
                     id,
                     message: format!("{error:#}"),
@@ -177,22 +186,36 @@ impl Pause {
         drop(self.events.send(event));
     }
 
-    async fn carry_out(&mut self, command: Command) -> Result<()> {
+    /// Tells how to answer.
+    async fn carry_out(&mut self, command: Command) -> Result<impl FnOnce(u64) -> Event + use<>> {
+        let mut started = None;
         match command {
-            Command::Start(start) => self.start(*start).await,
-            Command::KillApp => self.app()?.kill().await,
-            Command::KillSidecar => self.sidecar()?.kill().await,
+            Command::Start(start) => {
+                self.start(*start).await?;
+                started = Some(self.proxy());
+            }
+            Command::KillApp => self.app()?.kill().await?,
+            Command::KillSidecar => self.sidecar()?.kill().await?,
             Command::RestartSidecar => {
                 self.sidecar()?.kill().await?;
-                self.start_sidecar().await
+                self.start_sidecar().await?;
             }
             Command::SignalApp { signal } => {
                 let signal = Signal::try_from(signal).context("no such signal")?;
                 anyhow::ensure!(self.app()?.signal(signal)?, "its application has ended");
-                Ok(())
             }
-            Command::Stop { .. } => Ok(()),
+            Command::Stop { .. } => {}
         }
+        Ok(move |id| match started {
+            Some(proxy) => Event::Started { id, proxy },
+            None => Event::Done { id },
+        })
+    }
+
+    /// The sidecar, where it is an explicit proxy.
+    fn proxy(&self) -> Option<SocketAddr> {
+        self.start.as_ref()?.explicit?;
+        self.listeners.get("outbound").copied()
     }
 
     fn app(&mut self) -> Result<&mut Supervised> {
@@ -222,31 +245,56 @@ impl Pause {
             };
             redirect::install(&config)?;
         }
-        let start = self.start.insert(start);
-        let app_log = start.logs.join(format!("{}.app.log", start.name));
-        self.start_sidecar().await?;
-        if let Some(start) = &self.start
-            && let Some(argv) = &start.app
-        {
-            let events = &self.events;
-            let app = child::application(argv, &start.environment, &app_log, start.lines, events)?;
-            self.app = Some(app);
+        if let Some(address) = start.explicit {
+            let any = SocketAddr::new(address, 0);
+            self.listeners = LISTENERS.map(|name| (name.to_owned(), any)).into();
         }
-        Ok(())
+        self.start = Some(start);
+        self.start_sidecar().await?;
+        self.start_app()
     }
 
     async fn start_sidecar(&mut self) -> Result<()> {
-        let Some((argv, log)) = self.sidecar_command() else {
+        let Some(start) = &self.start else {
             return Ok(());
         };
-        self.sidecar = Some(child::sidecar(argv, &log, &self.events).await?);
+        let Some(mut argv) = start.sidecar.clone() else {
+            return Ok(());
+        };
+        if start.explicit.is_some() {
+            for (name, address) in &self.listeners {
+                argv.extend([format!("--{name}").into(), address.to_string().into()]);
+            }
+        }
+        let log = start.logs.join(format!("{}.sidecar.log", start.name));
+        let (sidecar, listeners) = child::sidecar(&argv, &log, &self.events).await?;
+        self.sidecar = Some(sidecar);
+        self.listeners = listeners;
         Ok(())
     }
 
-    fn sidecar_command(&self) -> Option<(&[OsString], PathBuf)> {
-        let start = self.start.as_ref()?;
-        let log = start.logs.join(format!("{}.sidecar.log", start.name));
-        Some((start.sidecar.as_deref()?, log))
+    fn start_app(&mut self) -> Result<()> {
+        let Some(start) = &self.start else {
+            return Ok(());
+        };
+        let Some(argv) = &start.app else {
+            return Ok(());
+        };
+        let proxy = self
+            .proxy()
+            .map(|proxy| proxy.to_string())
+            .unwrap_or_default();
+        let fill = |argument: &OsString| match argument.to_str() {
+            Some(text) => text.replace("{proxy}", &proxy).into(),
+            None => argument.clone(),
+        };
+        let argv: Vec<OsString> = argv.iter().map(fill).collect();
+        let mut environment = start.environment.clone();
+        environment.push(("SEGUE_LAB_PROXY".to_owned(), proxy.into()));
+        let log = start.logs.join(format!("{}.app.log", start.name));
+        let app = child::application(&argv, &environment, &log, start.lines, &self.events)?;
+        self.app = Some(app);
+        Ok(())
     }
 
     /// The application first, then the sidecar that carries its last answers; tells what had to be killed.

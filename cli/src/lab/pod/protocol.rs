@@ -1,7 +1,11 @@
 //! What the lab and a Pod's first process tell each other: JSON lines, commands one way, events the other.
 
 use serde::{Deserialize, Serialize};
-use std::{ffi::OsString, net::Ipv4Addr, path::PathBuf};
+use std::{
+    ffi::OsString,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 /// A command and the number its answer carries.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +41,9 @@ pub(super) struct Start {
     /// Redirect to these ports (outbound, inbound).
     pub(super) redirect: Option<(u16, u16)>,
     pub(super) sidecar: Option<Vec<OsString>>,
+    /// Where the sidecar is an explicit proxy: the address it listens on, with ports of its own choice.
+    pub(super) explicit: Option<IpAddr>,
+    /// In its arguments `{proxy}` stands for the sidecar's outbound address where that is an explicit proxy.
     pub(super) app: Option<Vec<OsString>>,
     pub(super) environment: Vec<(String, OsString)>,
     /// Whether the application's output is told line by line; else it goes to its log.
@@ -56,6 +63,8 @@ pub(super) struct PodNetwork {
 pub(super) enum Event {
     /// It has a network namespace and waits for a cable.
     Ready,
+    /// The Pod runs; its sidecar is an explicit proxy here.
+    Started { id: u64, proxy: Option<SocketAddr> },
     /// The command was carried out.
     Done { id: u64 },
     /// It was not.

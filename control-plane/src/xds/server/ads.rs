@@ -200,13 +200,15 @@ impl<P: Protocol> Task<P> {
         loop {
             let waiting = self.reported.is_none();
             let step = tokio::select! {
+                // A goodbye counts before the silence that follows it.
+                biased;
                 () = self.ending.wished() => return End::Drained,
-                () = self.responses.closed() => return End::Broken,
                 request = self.requests.message() => match request {
                     Ok(Some(request)) => self.request(client, request).await,
                     Ok(None) => return End::Goodbye,
                     Err(_) => return End::Broken,
                 },
+                () = self.responses.closed() => return End::Broken,
                 Ok(()) = self.snapshots.changed() => self.snapshot(client).await,
                 () = tokio::time::sleep_until(introduced_by), if waiting => {
                     self.report(client, true).await;

@@ -59,7 +59,7 @@ fn checkout() -> Resources {
         &original_dst("PassthroughCluster"),
     );
     let mut new = cluster(V2);
-    new.outlier_detection = fuse();
+    new.outlier_detection = Some(fuse());
     add(&mut resources, Kind::Cluster, V2, &new);
     add(&mut resources, Kind::Cluster, V1, &cluster(V1));
     add(

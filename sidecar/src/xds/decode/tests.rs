@@ -9,8 +9,11 @@ use crate::{
 };
 use envoy_types::pb::{
     envoy::config::{
-        cluster::v3::Cluster, core::v3::HealthStatus, endpoint::v3::ClusterLoadAssignment,
-        listener::v3::Listener, route::v3::VirtualHost,
+        cluster::v3::Cluster,
+        core::v3::{HealthStatus, TransportSocket},
+        endpoint::v3::ClusterLoadAssignment,
+        listener::v3::Listener,
+        route::v3::VirtualHost,
     },
     google::protobuf::Any,
 };
@@ -29,7 +32,7 @@ fn refused(kind: Kind, message: &impl Message) -> String {
 #[test]
 fn a_version_cluster_is_read_whole() {
     let mut message = cluster("outbound|80|v1|checkout.shop.svc.cluster.local");
-    message.outlier_detection = fuse();
+    message.outlier_detection = Some(fuse());
     let Decoded::Cluster(cluster) = decode(Kind::Cluster, &message).unwrap() else {
         panic!("a cluster");
     };
@@ -46,9 +49,9 @@ fn a_version_cluster_is_read_whole() {
 #[test]
 fn a_threshold_that_is_not_enforced_is_none() {
     let mut message = cluster("c");
-    let mut given = fuse().unwrap();
+    let mut given = fuse();
     given.enforcing_consecutive_gateway_failure = None;
-    given.enforcing_consecutive_5xx = number(0);
+    given.enforcing_consecutive_5xx = Some(number(0));
     message.outlier_detection = Some(given);
     let Decoded::Cluster(cluster) = decode(Kind::Cluster, &message).unwrap() else {
         panic!("a cluster");
@@ -78,11 +81,11 @@ fn what_a_cluster_may_not_use_is_named() {
         "eds_cluster_config: is missing"
     );
     assert_eq!(
-        with(|cluster| cluster.connect_timeout = seconds(-1)),
+        with(|cluster| cluster.connect_timeout = Some(seconds(-1))),
         "connect_timeout: -1s 0ns is not a duration"
     );
     assert_eq!(
-        with(|cluster| cluster.transport_socket = Some(Default::default())),
+        with(|cluster| cluster.transport_socket = Some(TransportSocket::default())),
         "transport_socket: is not supported"
     );
     assert_eq!(
@@ -126,7 +129,9 @@ fn what_endpoints_may_not_use_is_named() {
         refused(Kind::Assignment, &message)
     };
     assert_eq!(
-        with(|message| message.endpoints[1].lb_endpoints[0].load_balancing_weight = number(0)),
+        with(
+            |message| message.endpoints[1].lb_endpoints[0].load_balancing_weight = Some(number(0))
+        ),
         "endpoints[1].lb_endpoints[0].load_balancing_weight: must be 1 or more"
     );
     assert_eq!(

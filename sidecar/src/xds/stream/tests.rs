@@ -417,10 +417,7 @@ fn a_new_stream_asks_with_the_versions_at_hand() {
     let kinds: Vec<_> = requests.iter().map(|request| &request.type_url).collect();
     assert_eq!(
         kinds,
-        Kind::ALL
-            .map(|kind| kind.type_url())
-            .iter()
-            .collect::<Vec<_>>()
+        Kind::ALL.map(Kind::type_url).iter().collect::<Vec<_>>()
     );
     let introductions = requests.iter().filter(|request| request.node.is_some());
     assert_eq!(introductions.count(), 1);
