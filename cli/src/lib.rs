@@ -16,7 +16,7 @@ use std::{
 
 /// Segue replaces the running version of a service with no failed request and no lost session.
 #[derive(Debug, Parser)]
-#[command(name = "segue", version, about, arg_required_else_help = true)]
+#[command(name = "segue", version, arg_required_else_help = true)]
 struct Segue {
     #[command(subcommand)]
     verb: Verb,
@@ -30,7 +30,7 @@ enum Verb {
     /// Show the proxies and what each has applied
     #[command(alias = "proxies", subcommand_required = true)]
     Proxy(verbs::proxy::Args),
-    /// Upgrade a live service under traffic, here, in a laptop-sized cluster of its own
+    // Its arguments bring its help.
     Demo(demo::Args),
 }
 

@@ -8,10 +8,11 @@
 //! ```
 
 use crate::{
+    clock::{self, now},
     config::{Config, Source, Standalone},
     control,
     engine::{self, Engine, Handle, Inputs, Journal, JournalError, Outputs, Published},
-    model::{Catalog, Observed, Timestamp},
+    model::{Catalog, Observed},
     source::manifest::{self, Invalid},
     telemetry,
     xds::Server,
@@ -24,7 +25,7 @@ use std::{
     net::SocketAddr,
     process::ExitCode,
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{
     net::TcpListener,
@@ -95,6 +96,7 @@ fn run(config: &Standalone) -> Result<(), Failure> {
         JournalError::Locked(_) => Failure::usage(error),
         other => Failure::failed(other),
     })?;
+    clock::begin(journal.1.latest());
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("serve")
@@ -305,10 +307,4 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 async fn wished(mut end: watch::Receiver<bool>) {
     // A sender that is gone wishes the end too.
     drop(end.wait_for(|end| *end).await);
-}
-
-/// The time: the one place where the control plane asks for it.
-fn now() -> Timestamp {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    Timestamp::default().after(since)
 }

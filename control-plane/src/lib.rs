@@ -1,6 +1,7 @@
 //! Segue's control plane: holds the model, runs upgrades, serves xDS and the control API.
 
 pub mod app;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod engine;

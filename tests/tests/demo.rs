@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 use std::{
+    env,
+    ffi::OsString,
     fs,
     process::{Command, Output},
 };
@@ -29,12 +31,17 @@ const SHORT: [&str; 13] = [
     "20s",
 ];
 
+/// `SEGUE_PROGRAM` where it is set (the tests may run far from where they were built).
+fn program() -> OsString {
+    env::var_os("SEGUE_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_segue-under-test").into())
+}
+
 /// Runs the demo; its output and its summary.
 fn demo(further: &[&str]) -> (Output, String, Value) {
     let _alone = ONE_AT_A_TIME.blocking_lock();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("summary.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_segue-under-test"))
+    let output = Command::new(program())
         .args(SHORT)
         .args(further)
         .arg("--json")
@@ -46,7 +53,7 @@ fn demo(further: &[&str]) -> (Output, String, Value) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    if std::env::var_os("SEGUE_REQUIRE_NAMESPACES").is_some() {
+    if env::var_os("SEGUE_REQUIRE_NAMESPACES").is_some() {
         assert!(!text.contains("loopback addresses"), "{text}");
     }
     let summary = fs::read(&file).unwrap_or_default();
@@ -97,7 +104,7 @@ fn a_bad_version_is_rolled_back() {
 
 #[test]
 fn a_summary_that_cannot_be_written_is_said_at_once() {
-    let output = Command::new(env!("CARGO_BIN_EXE_segue-under-test"))
+    let output = Command::new(program())
         .args(["demo", "--json", "/no/such/folder/summary.json"])
         .output()
         .unwrap();
@@ -107,4 +114,18 @@ fn a_summary_that_cannot_be_written_is_said_at_once() {
         complaint.contains("/no/such/folder/summary.json"),
         "{complaint}"
     );
+}
+
+#[test]
+fn a_folder_that_holds_an_earlier_run_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("control-plane")).unwrap();
+    let output = Command::new(program())
+        .args(["demo", "--keep"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("an earlier run"), "{complaint}");
 }

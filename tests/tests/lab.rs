@@ -13,7 +13,8 @@
 use nix::{
     libc,
     sys::{
-        signal::{Signal, kill},
+        prctl,
+        signal::{SigSet, Signal, kill},
         stat::Mode as FileMode,
     },
     unistd::{Pid, mkfifo},
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         [_, "catch", server] => catch(server.parse().unwrap()),
         [_, "resolve", name] => resolve(name),
         [_, "fetch", proxy] => fetch(proxy),
+        [_, "deaf"] => deaf(),
         [_, "hold", fifo] => hold(Path::new(fifo)),
         [_, "scenario", name] => return scenario(name, arguments.clone()),
         words if words.contains(&"--list") => list(),
@@ -113,6 +115,8 @@ fn run_all() {
 }
 
 fn scenario(name: &str, arguments: Vec<OsString>) -> ExitCode {
+    // Nobody waits for it once the tests are gone.
+    prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
     match name {
         "killed" => return killed(),
         "signalled" => return signalled(),
@@ -290,13 +294,10 @@ async fn ends(lab: &Lab) {
             .any(|cause| { cause.to_string().contains("no sidecar") })
     );
     stop(server).await;
-    let deaf = [
-        "sh",
-        "-c",
-        "trap '' TERM; echo deaf; while :; do read -r _ < /dev/zero; done",
-    ];
+    let deaf = ["/proc/self/exe", "deaf"];
     let mut server = lab.start_pod(pod("shop/checkout-2", &deaf)).await.unwrap();
-    assert_eq!(server.app_lines().recv().await.unwrap(), "deaf");
+    let mut lines = server.app_lines();
+    assert_eq!(next(&mut server, &mut lines).await, "deaf");
     assert_eq!(
         server.stop(Duration::from_millis(1)).await.unwrap().killed,
         [Part::App]
@@ -508,6 +509,17 @@ async fn pending(lab: &Lab) {
     assert_eq!(holder.app_lines().recv().await.unwrap(), "holding");
     println!("held");
     std::future::pending::<()>().await;
+}
+
+/// A program of a Pod: does not hear that it should end.
+fn deaf() {
+    let mut unheard = SigSet::empty();
+    unheard.add(Signal::SIGTERM);
+    unheard.thread_block().unwrap();
+    println!("deaf");
+    loop {
+        std::thread::park();
+    }
 }
 
 /// A program of a Pod: keeps a pipe open until it is killed.

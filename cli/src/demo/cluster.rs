@@ -17,6 +17,10 @@ pub(super) const INSTANCES: usize = 3;
 pub(super) const CLIENT: &str = "web";
 /// How long a Pod may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// Where the control plane finds its manifests.
+pub(super) const MANIFESTS: &str = "manifests";
+/// Where the control plane keeps its state.
+pub(super) const STATE: &str = "control-plane";
 /// Where sidecars keep their last good configuration.
 const SIDECARS: &str = "sidecars";
 /// The signal by which the lab's application turns bad.
@@ -40,11 +44,11 @@ impl Cluster {
         let hosts = NAMES.map(|name| (name.to_owned(), service));
         let lab = Lab::start(mode, &folder, &hosts).await?;
         fs::create_dir_all(folder.join(SIDECARS)).context("the sidecars' folder cannot be made")?;
-        let manifests = Manifests::create(folder.join("manifests"), &args.timing)
+        let manifests = Manifests::create(folder.join(MANIFESTS), &args.timing)
             .context("the manifests cannot be written")?;
         let spec = ControlPlaneSpec {
             manifests: manifests.folder().to_owned(),
-            state: folder.join("control-plane"),
+            state: folder.join(STATE),
             extra: Vec::new(),
         };
         let control_plane = ControlPlane::start(&lab, spec).await?;

@@ -1,15 +1,29 @@
 //! Everything that was seen during a run, kept until it is judged. Pure.
 
-use super::load::{Begun, Event, Histogram, Report};
+use super::{
+    Fault,
+    load::{Begun, Event, Histogram, Report},
+};
 use segue_proto::control::Upgrade;
 use std::collections::VecDeque;
 
 /// Reports that make up "now": one second.
 const RECENT: usize = 4;
 
+/// What was asked of the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// The new version turns bad.
+    pub(super) fault: Option<Fault>,
+    /// So often the control plane is killed.
+    pub(super) kills: usize,
+}
+
 /// What was seen.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
+    /// What it is judged by.
+    pub(super) asked: Asked,
     /// The newest report: counters since the start.
     pub(super) latest: Report,
     /// Latency of all good answers.
@@ -22,6 +36,8 @@ pub(super) struct Evidence {
     pub(super) upgrade: Option<Upgrade>,
     /// When the fault began.
     pub(super) fault: Option<u64>,
+    /// How often the control plane was killed and came back.
+    pub(super) killed: usize,
     /// The last second, report by report.
     pub(super) recent: VecDeque<Moment>,
 }

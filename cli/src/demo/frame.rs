@@ -58,6 +58,15 @@ pub(super) fn block(evidence: &Evidence, elapsed: Duration, now: u64) -> Vec<Str
     lines
 }
 
+/// A line that fits in so many columns.
+pub(super) fn cut(line: &str, columns: usize) -> String {
+    if line.chars().count() <= columns {
+        return line.to_owned();
+    }
+    let kept = line.chars().take(columns.saturating_sub(1));
+    kept.chain(['…']).collect()
+}
+
 /// The one line for a log.
 pub(super) fn line(evidence: &Evidence, elapsed: Duration, now: u64) -> String {
     let second = evidence.now();
@@ -111,7 +120,7 @@ fn weight(evidence: &Evidence, course: &Course, set: u32) -> String {
         .and_then(|(all, on_new)| {
             let (low, high) = interval::region(all, set);
             Some(format!(
-                ", measured {:.1} % of {} new sessions (chance: {:.1} to {:.1} %)",
+                ", measured {:.1} % of {} new sessions ({:.1} .. {:.1} % by chance)",
                 percent(on_new, all)?,
                 count(all.into()),
                 percent(low, all)?,
@@ -136,13 +145,30 @@ fn applied(status: &UpgradeStatus) -> String {
     text
 }
 
+/// A hold ends at its time; elsewhere something is waited for, and the time is the last moment.
 fn next(status: &UpgradeStatus, now: u64) -> String {
-    match status.next_at.as_ref().map(unix_ms) {
-        Some(at) if at > now => format!("in {} s", (at - now).div_ceil(1_000)),
-        Some(_) => "now".to_owned(),
-        None if matches!(status.phase.as_str(), "Succeeded" | "RolledBack") => "the end".to_owned(),
-        None => "as soon as its condition is met".to_owned(),
-    }
+    let left = status
+        .next_at
+        .as_ref()
+        .map(|at| unix_ms(at).saturating_sub(now).div_ceil(1_000));
+    let (awaited, until) = match status.phase.as_str() {
+        "Succeeded" | "RolledBack" => return "the end".to_owned(),
+        "Preparing" => ("once the new instances are ready", "gives up"),
+        "Draining" | "RollingBack" => ("once nothing is active any more", "ends anyway"),
+        _ => {
+            return left.map_or_else(
+                || "as soon as its condition is met".to_owned(),
+                |seconds| match seconds {
+                    0 => "now".to_owned(),
+                    seconds => format!("in {seconds} s"),
+                },
+            );
+        }
+    };
+    left.map_or_else(
+        || awaited.to_owned(),
+        |seconds| format!("{awaited} ({until} in {seconds} s)"),
+    )
 }
 
 fn by_version(counts: &BTreeMap<String, u64>) -> String {
@@ -158,7 +184,7 @@ fn by_version(counts: &BTreeMap<String, u64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{block, line};
+    use super::{block, cut, line};
     use crate::demo::{
         course::tests::{timestamp, upgrade},
         evidence::Evidence,
@@ -211,6 +237,12 @@ mod tests {
         ] {
             assert!(block.contains(part), "{part} is missing in\n{block}");
         }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_to_the_terminal() {
+        assert_eq!(cut("weight 5 %", 10), "weight 5 %");
+        assert_eq!(cut("weight 50 %", 10), "weight 50…");
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub(super) const HTTP_TARGET: u16 = 8080;
 /// Where instances serve TCP.
 pub(super) const TCP_TARGET: u16 = 9090;
 
+/// The steps of the upgrade, in basis points.
+pub(super) const WEIGHTS: [u32; 4] = [500, 2_500, 5_000, 10_000];
+
 /// The names by which Pods find the service.
 pub(super) const NAMES: [&str; 4] = [
     "checkout",
@@ -96,6 +99,11 @@ spec:
 }
 
 fn policy(timing: &Timing) -> String {
+    let hold = written(timing.hold);
+    let steps = WEIGHTS.map(|points| match points / 100 {
+        100 => "      - {weight: 100}\n".to_owned(),
+        weight => format!("      - {{weight: {weight}, hold: {hold}}}\n"),
+    });
     format!(
         "apiVersion: segue.dev/v1alpha1
 kind: UpgradePolicy
@@ -105,17 +113,13 @@ spec:
   strategy:
     type: Canary
     steps:
-      - {{weight: 5, hold: {hold}}}
-      - {{weight: 25, hold: {hold}}}
-      - {{weight: 50, hold: {hold}}}
-      - {{weight: 100}}
-    capacity: Full
+{steps}    capacity: Full
   sessionAffinity: {{type: Cookie, cookie: {{ttl: 1h}}}}
   drain: {{timeout: {drain}, sessionTimeout: {session}}}
-  health: {{interval: 500ms, failureThreshold: 3}}
+  health: {{failureThreshold: 3}}
   rollback: {{window: {window}}}
 ",
-        hold = written(timing.hold),
+        steps = steps.concat(),
         window = written(timing.window),
         drain = written(timing.drain),
         session = written(timing.session),
@@ -184,6 +188,8 @@ mod tests {
         assert_eq!(policy.steps.len(), 4);
         assert_eq!(policy.steps[0].hold, Timing::default().hold);
         assert_eq!(policy.rollback.window, Timing::default().window);
-        assert!(catalog.warnings.is_empty(), "{:?}", catalog.warnings);
+        // The client belongs to no Service, and that alone is worth a word.
+        let other = |warning: &&String| !warning.contains("shop/web");
+        assert_eq!(catalog.warnings.iter().find(other), None);
     }
 }

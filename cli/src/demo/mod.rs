@@ -23,7 +23,7 @@ mod text;
 mod view;
 
 use crate::lab::{self, Entered, Mode};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use evidence::Evidence;
 use scenario::Played;
@@ -141,7 +141,9 @@ impl Fault {
 
 /// Runs the demo. To be called before any runtime or thread exists: the lab is entered first.
 pub fn run(args: &Args) -> ExitCode {
-    let json = match args.json.as_deref().map(create).transpose() {
+    let prepared = args.keep.as_deref().map_or(Ok(()), fresh);
+    let prepared = prepared.and_then(|()| args.json.as_deref().map(create).transpose());
+    let json = match prepared {
         Ok(json) => json,
         Err(error) => return complain(&error, 2),
     };
@@ -154,9 +156,34 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// Before a minute of work, not after it.
+/// A control plane would resume what an earlier run left in this folder.
+fn fresh(folder: &Path) -> Result<()> {
+    let kept = [cluster::MANIFESTS, cluster::STATE].map(|part| folder.join(part));
+    match kept.iter().find(|part| part.exists()) {
+        None => Ok(()),
+        Some(part) => bail!(
+            "{} is there from an earlier run; give --keep a folder of its own",
+            part.display()
+        ),
+    }
+}
+
+/// Before a minute of work, not after it. What the file holds stays until there is a summary.
 fn create(path: &Path) -> Result<File> {
-    File::create(path).with_context(|| format!("{} cannot be written", path.display()))
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(path);
+    file.with_context(|| format!("{} cannot be written", path.display()))
+}
+
+fn write(mut file: File, story: &Story) -> Result<()> {
+    // A pipe or a terminal has nothing to cut off.
+    file.set_len(0).ok();
+    serde_json::to_writer_pretty(&mut file, &story.summary)?;
+    file.write_all(b"\n")?;
+    Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "the process ends with this sentence")]
@@ -185,10 +212,6 @@ fn inside(args: &Args, mode: Mode, json: Option<File>) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let story = Story::of(&evidence);
-    if let Some(mut json) = json {
-        serde_json::to_writer_pretty(&mut json, &story.summary)?;
-        json.write_all(b"\n")?;
-    }
     let good = played.is_ok() && story.is_good();
     if evidence.latest.sent > 0 {
         view.note(&story.text());
@@ -199,6 +222,9 @@ fn inside(args: &Args, mode: Mode, json: Option<File>) -> Result<ExitCode> {
             "manifests, state and logs are in {}",
             kept.display()
         ));
+    }
+    if let Some(json) = json {
+        write(json, &story).context("the summary cannot be written")?;
     }
     played?;
     Ok(if good {

@@ -5,10 +5,10 @@ use super::{
     Args,
     cluster::{CLIENT, Cluster, INSTANCES},
     course::Course,
-    evidence::Evidence,
+    evidence::{Asked, Evidence},
     follow,
     load::{Report, unix_ms},
-    script::{Act, Script},
+    script::{Act, KILLS, Script},
     view::View,
 };
 use crate::lab::Mode;
@@ -54,6 +54,14 @@ pub(super) async fn play(
     evidence: &mut Evidence,
     view: &mut View,
 ) -> Result<Played> {
+    evidence.asked = Asked {
+        fault: args.fault,
+        kills: if args.kill_control_plane {
+            KILLS.len()
+        } else {
+            0
+        },
+    };
     // Whichever ends first: dropping the other kills what is in the cluster.
     tokio::select! {
         outcome = whole(args, mode, folder, evidence, view) => outcome.map(|()| Played::Out),
@@ -79,8 +87,10 @@ async fn interrupted() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
     tokio::select! {
         _ = terminated.recv() => {}
+        _ = hung_up.recv() => {}
         _ = interrupted.recv() => {}
     }
     Ok(())
@@ -215,6 +225,7 @@ impl Run<'_> {
             }
             Act::Restart => {
                 self.cluster.restart_control_plane().await?;
+                self.evidence.killed += 1;
                 self.view.note("the control plane is back");
                 Ok(())
             }

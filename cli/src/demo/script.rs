@@ -21,6 +21,9 @@ pub(super) enum Act {
 const AFTERWARDS_MS: u64 = 2_000;
 const AWAY_MS: u64 = 1_000;
 
+/// Weights at whose middle the control plane is killed.
+pub(super) const KILLS: [u32; 2] = [2_500, 5_000];
+
 /// The script and how far it was played. Times are milliseconds since the Unix epoch.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -30,7 +33,7 @@ pub(super) struct Script {
     started_new: bool,
     /// The fault is still to come.
     fault: bool,
-    /// Weights at whose middle the control plane is killed.
+    /// Those of [`KILLS`] that are still to come.
     kills: Vec<u32>,
     killed: Option<u64>,
     ended: Option<u64>,
@@ -48,7 +51,7 @@ impl Script {
             hold_ms: millis(timing.hold),
             started_new: false,
             fault,
-            kills: if kill { vec![2_500, 5_000] } else { Vec::new() },
+            kills: if kill { KILLS.to_vec() } else { Vec::new() },
             killed: None,
             ended: None,
         }

@@ -4,10 +4,14 @@ use super::{
     course::{Course, End},
     evidence::Evidence,
     judge::{Judgement, StepResult, judge},
+    load::Channel,
     text::{count, milliseconds},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
+
+/// Different things that went wrong, listed for people.
+const EXAMPLES: usize = 10;
 
 /// What `--json` writes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,6 +31,8 @@ pub(super) struct Summary {
     pub(super) result: &'static str,
     /// Failed requests by kind.
     pub(super) failures: BTreeMap<&'static str, u64>,
+    /// Requests that were due and found every session waiting for an answer.
+    pub(super) not_sent: u64,
     /// What was not as promised.
     pub(super) problems: Vec<String>,
 }
@@ -64,7 +70,6 @@ pub(super) struct Story {
     pub(super) summary: Summary,
     judgement: Judgement,
     latency: (Option<u64>, Option<u64>),
-    late: u64,
     streams: u64,
     tcp: u64,
     fault: bool,
@@ -80,7 +85,6 @@ impl Story {
             .unwrap_or_default();
         let judgement = judge(evidence, &course);
         let latest = &evidence.latest;
-        let fault = evidence.fault.is_some();
         let newest = latest.newest.get(&course.new).copied();
         let rollback_ms = match (course.end, judgement.first_bad, newest) {
             (Some(End::RolledBack), Some(first), Some(newest)) => {
@@ -103,11 +107,12 @@ impl Story {
                 None => "Failed",
             },
             failures: judgement
-                .explained
+                .kinds
                 .iter()
                 .map(|(kind, n)| (kind.label(), *n))
                 .collect(),
-            problems: judgement.problems(course.end, fault),
+            problems: judgement.problems(evidence, &course),
+            not_sent: latest.late,
         };
         Self {
             summary,
@@ -115,11 +120,10 @@ impl Story {
                 evidence.latency.quantile(500),
                 evidence.latency.quantile(990),
             ),
-            late: latest.late,
             streams: latest.streams.ended,
             tcp: latest.tcp.ended,
             judgement,
-            fault,
+            fault: evidence.asked.fault.is_some(),
         }
     }
 
@@ -140,10 +144,19 @@ impl Story {
         for problem in &self.summary.problems {
             writeln!(text, "  - {problem}").ok();
         }
-        for example in &self.judgement.examples {
-            writeln!(text, "    for example: {example}").ok();
-        }
+        self.examples(&mut text);
         text
+    }
+
+    fn examples(&self, text: &mut String) {
+        let mut examples: Vec<_> = self.judgement.examples.iter().collect();
+        examples.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+        for (example, times) in examples.iter().take(EXAMPLES) {
+            writeln!(text, "    {} x {example}", count(**times)).ok();
+        }
+        if examples.len() > EXAMPLES {
+            writeln!(text, "    and {} others", examples.len() - EXAMPLES).ok();
+        }
     }
 
     fn table(&self) -> String {
@@ -176,37 +189,42 @@ impl Story {
         write!(
             text,
             "\n  requests          {} sent, {} failed (p50 {}, p99 {})
-  sessions          {} begun, {} moved once their version was gone, {} moved unexpectedly
-  streams           {} ended in order, {} cut
-  TCP connections   {} ended in order, {} cut
+  sessions          {} begun, {} moved unexpectedly, {} as their version went
+  streams           {} ended in order, {} cut{}
+  TCP connections   {} ended in order, {} cut{}
 ",
             count(summary.requests),
             count(summary.failed),
             milliseconds(p50),
             milliseconds(p99),
             count(summary.sessions),
-            count(self.judgement.moved),
             count(summary.sessions_moved_unexpectedly),
+            count(self.judgement.moved),
             count(self.streams),
             summary.streams_cut,
+            self.of_v2(summary.streams_cut, Channel::Stream),
             count(self.tcp),
             summary.tcp_connections_cut,
+            self.of_v2(summary.tcp_connections_cut, Channel::Tcp),
         )
         .ok();
-        if !summary.failures.is_empty() {
-            let kinds: Vec<_> = summary
-                .failures
+        if !self.judgement.explained.is_empty() {
+            let kinds: Vec<_> = self
+                .judgement
+                .explained
                 .iter()
-                .map(|(kind, n)| format!("{} x {kind}", count(*n)))
+                .map(|(kind, n)| format!("{} x {}", count(*n), kind.label()))
                 .collect();
-            let unknown = self.judgement.explained_by_time;
-            writeln!(
-                text,
-                "  sent to faulty v2 {} ({} of them first requests of new sessions)",
-                kinds.join(", "),
-                count(unknown),
-            )
-            .ok();
+            writeln!(text, "  sent to faulty v2 {}", kinds.join(", ")).ok();
+            if self.judgement.explained_by_time > 0 {
+                writeln!(
+                    text,
+                    "                    {} first requests of new sessions; v2's share: {} at most",
+                    count(self.judgement.explained_by_time),
+                    count(self.judgement.explainable_by_time),
+                )
+                .ok();
+            }
         }
         if let Some(ms) = summary.rollback_ms {
             writeln!(
@@ -215,13 +233,21 @@ impl Story {
             )
             .ok();
         }
-        if self.late > 0 {
+        if summary.not_sent > 0 {
             writeln!(
                 text,
                 "  not sent in time  {} (every session was waiting for an answer)",
-                count(self.late)
+                count(summary.not_sent)
             )
             .ok();
+        }
+    }
+
+    /// How many of those cut the faulty version explains.
+    fn of_v2(&self, cut: u64, channel: Channel) -> String {
+        match cut.saturating_sub(self.judgement.cut_unexpectedly(channel)) {
+            0 => String::new(),
+            explained => format!(" ({explained} of them on faulty v2)"),
         }
     }
 
@@ -231,7 +257,7 @@ impl Story {
                 .to_owned()
         } else {
             format!(
-                "checkout was upgraded from v1 to v2 under {} requests: none failed, no session \
+                "checkout was upgraded from v1 to v2 under {} requests:\nnone failed, no session \
                  was lost, nothing was cut.",
                 count(self.summary.requests)
             )
@@ -243,8 +269,9 @@ impl Story {
 mod tests {
     use super::{Story, percent};
     use crate::demo::{
+        Fault,
         course::tests::upgrade,
-        evidence::Evidence,
+        evidence::{Asked, Evidence},
         load::{Begun, Event, Kind, Known, Report},
     };
 
@@ -261,19 +288,25 @@ mod tests {
                 "Succeeded",
                 &[
                     ("WarmUp", 500, 100, Some(110)),
-                    ("Shifting", 10_000, 300, Some(320)),
+                    ("Shifting", 2_500, 200, Some(210)),
+                    ("Shifting", 5_000, 300, Some(310)),
+                    ("Shifting", 10_000, 400, Some(420)),
                     ("Succeeded", 10_000, 900, None),
                 ],
             )),
             ..Evidence::default()
         };
-        evidence.begun.push(Begun {
-            sent: 400,
-            at: 401,
-            version: "v2".into(),
-        });
+        for (sent, version) in [(150, "v1"), (250, "v2"), (350, "v1"), (450, "v2")] {
+            evidence.begun.push(Begun {
+                sent,
+                at: sent + 1,
+                version: version.into(),
+            });
+        }
         evidence.add(Report {
             sent: 12,
+            answered: [("v1".to_owned(), 12)].into(),
+            last: true,
             ..Report::default()
         });
         let story = Story::of(&evidence);
@@ -285,10 +318,12 @@ mod tests {
                 "requests": 12, "failed": 0, "sessions": 0, "sessions_moved_unexpectedly": 0,
                 "streams_cut": 0, "tcp_connections_cut": 0,
                 "steps": [
-                    {"weight": 5.0, "share": null, "new_sessions": 0, "applied_ms": 10},
+                    {"weight": 5.0, "share": 0.0, "new_sessions": 1, "applied_ms": 10},
+                    {"weight": 25.0, "share": 100.0, "new_sessions": 1, "applied_ms": 10},
+                    {"weight": 50.0, "share": 0.0, "new_sessions": 1, "applied_ms": 10},
                     {"weight": 100.0, "share": 100.0, "new_sessions": 1, "applied_ms": 20},
                 ],
-                "rollback_ms": null, "result": "Succeeded", "failures": {}, "problems": [],
+                "rollback_ms": null, "result": "Succeeded", "failures": {}, "not_sent": 0, "problems": [],
             })
         );
         assert!(story.text().contains("none failed"));
@@ -297,6 +332,10 @@ mod tests {
     #[test]
     fn a_rollback_is_measured_from_the_first_bad_answer_to_the_last_request_on_the_new_version() {
         let mut evidence = Evidence {
+            asked: Asked {
+                fault: Some(Fault::Errors),
+                kills: 0,
+            },
             fault: Some(1_000),
             upgrade: Some(upgrade(
                 "RolledBack",

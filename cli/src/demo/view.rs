@@ -1,11 +1,16 @@
-//! Shows a run while it goes: redrawn in place on a terminal, a line a second elsewhere.
+//! Shows a run while it goes: redrawn in place on a terminal that has room for it, a line a second
+//! elsewhere.
 
 use super::{evidence::Evidence, frame, load::unix_ms};
 use std::{
     io::{self, IsTerminal, Write},
     time::Duration,
 };
+use terminal_size::{Height, Width, terminal_size};
 use tokio::time::Instant;
+
+/// On a terminal with fewer columns a block says too little.
+const NARROWEST: u16 = 40;
 
 /// Where the view goes. A closed output is no reason to end: the run has its exit code.
 #[derive(Debug)]
@@ -43,15 +48,22 @@ impl View {
     /// Shows how things stand.
     pub(super) fn show(&mut self, evidence: &Evidence) {
         let elapsed = self.begun.elapsed();
-        if self.terminal {
-            let block = frame::block(evidence, elapsed, unix_ms());
+        let block = frame::block(evidence, elapsed, unix_ms());
+        if let Some(columns) = self.room(block.len()) {
             let erase = self.erase();
             self.drawn = block.len();
-            // Without wrapping: a wrapped line could not be erased.
-            say(&format!("{erase}\x1b[?7l{}\x1b[?7h\n", block.join("\n")));
+            let lines: Vec<_> = block.iter().map(|line| frame::cut(line, columns)).collect();
+            say(&format!("{erase}{}\n", lines.join("\n")));
         } else if self.is_line_due(evidence) {
-            say(&format!("{}\n", frame::line(evidence, elapsed, unix_ms())));
+            self.note(&frame::line(evidence, elapsed, unix_ms()));
         }
+    }
+
+    /// The terminal's width, where it takes a block of so many lines: what has scrolled away can't
+    /// be redrawn, nor can a line that wrapped.
+    fn room(&self, lines: usize) -> Option<usize> {
+        let (Width(columns), Height(rows)) = terminal_size().filter(|_| self.terminal)?;
+        (usize::from(rows) > lines && columns >= NARROWEST).then(|| usize::from(columns))
     }
 
     /// Once a second, and at once where the phase or the weight changed.
@@ -77,7 +89,8 @@ impl View {
     fn erase(&mut self) -> String {
         match std::mem::take(&mut self.drawn) {
             0 => String::new(),
-            lines => format!("\x1b[{lines}A\x1b[J"),
+            // From the left: a Ctrl-C has been echoed where the cursor stood.
+            lines => format!("\r\x1b[{lines}A\x1b[J"),
         }
     }
 }

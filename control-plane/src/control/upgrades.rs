@@ -2,8 +2,9 @@
 
 use super::{convert, watch};
 use crate::{
+    clock::now,
     engine::{Handle, Request, Target, UpgradeView},
-    model::{Command, Key, Timestamp, UpgradeKey},
+    model::{Command, Key, UpgradeKey},
 };
 use segue_proto::control::{
     Decision, ExplainUpgradeRequest, GetUpgradeRequest, ListUpgradesRequest, ListUpgradesResponse,
@@ -11,7 +12,7 @@ use segue_proto::control::{
     UpgradeCommandRequest, WatchUpgradesRequest, WatchUpgradesResponse,
     upgrade_service_server::UpgradeService,
 };
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
@@ -238,10 +239,4 @@ fn version(id: &str) -> Result<&str, Status> {
 
 fn checked(resource_version: u64) -> Option<u64> {
     (resource_version != 0).then_some(resource_version)
-}
-
-/// The API shows how long ago things were; nothing is decided by it.
-fn now() -> Timestamp {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    Timestamp::default().after(since)
 }

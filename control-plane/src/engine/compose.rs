@@ -92,11 +92,21 @@ impl Parts<'_> {
     fn state(&self, workload: &Workload) -> InstanceState {
         if self.is_draining(&workload.key, &workload.version) {
             InstanceState::Draining
-        } else if self.healths.is_ready(&workload.key) {
+        } else if self.healths.is_ready(&workload.key) || self.is_taken_for_well(workload) {
             InstanceState::Ready
         } else {
             InstanceState::NotReady
         }
+    }
+
+    /// Nobody checks it, and it serves already.
+    fn is_taken_for_well(&self, workload: &Workload) -> bool {
+        let serving = match self.run {
+            Some(run) => Some(&run.spec.from),
+            None => self.memory.stable.as_ref(),
+        };
+        let serves = serving.is_none_or(|version| *version == workload.version);
+        serves && self.healths.is_assumed(&workload.key)
     }
 
     fn is_draining(&self, workload: &WorkloadKey, version: &VersionId) -> bool {

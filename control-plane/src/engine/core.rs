@@ -7,7 +7,7 @@ use super::{
     board::{Board, UpgradeView},
     compose,
     health::Healths,
-    inbox::Answer,
+    inbox::{Answer, Request},
     index::Index,
     journal::{DecisionLog, Journal, Recovered},
     load::Loads,
@@ -59,7 +59,7 @@ pub struct Engine {
     pub(super) world: Arc<World>,
     pub(super) last_generation: Generation,
     pub(super) reserved_generation: u64,
-    pub(super) answers: VecDeque<(String, Answer)>,
+    pub(super) answers: VecDeque<(Request, Answer)>,
     pub(super) views: BTreeMap<UpgradeKey, Arc<UpgradeView>>,
     pub(super) journal_error: Option<String>,
 }
@@ -145,25 +145,39 @@ impl Engine {
     pub fn catalog_changed(&mut self, catalog: Catalog) {
         self.index = Index::new(&catalog);
         self.healths.sync(&catalog);
-        self.loads
-            .retain(|workload| catalog.workloads.contains_key(workload));
+        self.loads.retain(&self.index);
         self.dirty.extend(self.catalog.services.keys().cloned());
         self.dirty.extend(catalog.services.keys().cloned());
         self.unsettled.extend(catalog.services.keys().cloned());
+        self.obey_manifests(&catalog);
+        self.catalog = catalog;
+    }
+
+    /// A manifest pauses or resumes its run when it *changes*: what somebody asked by hand since
+    /// stays until then.
+    fn obey_manifests(&mut self, catalog: &Catalog) {
         for (key, spec) in &catalog.upgrades {
             let Some(run) = self.runs.get(key).filter(|run| run.is_active()) else {
                 continue;
             };
-            if run.spec.paused != spec.paused {
-                let command = if spec.paused {
-                    Command::Pause
-                } else {
-                    Command::Resume
-                };
-                self.commands.entry(key.clone()).or_default().push(command);
+            if (&run.spec.from, &run.spec.to, &run.spec.service)
+                != (&spec.from, &spec.to, &spec.service)
+            {
+                tracing::warn!(
+                    upgrade = %key, from = %run.spec.from, to = %run.spec.to,
+                    "the manifest of a run under way asks for other versions now: without effect, give it another name"
+                );
             }
+            if run.manifest_paused == Some(spec.paused) || run.spec.paused == spec.paused {
+                continue;
+            }
+            let command = if spec.paused {
+                Command::Pause
+            } else {
+                Command::Resume
+            };
+            self.commands.entry(key.clone()).or_default().push(command);
         }
-        self.catalog = catalog;
     }
 
     /// A proxy was seen, or its reports came in.

@@ -4,13 +4,20 @@
 //! until its checks say otherwise. What was last known is kept over a restart, so that a control
 //! plane that comes back takes no instance out of service. Invariant: exactly the catalog's
 //! workloads are known.
+//!
+//! Checks are made by an instance's own sidecar. An instance with a probe that nobody checks is not
+//! ready, so no upgrade goes to it; but it is taken for well ("assumed") after a while where it is of
+//! the version that serves already: a mesh that comes to a running service must not stop it.
 
-use crate::model::{Catalog, HealthSample, VersionId, Workload, WorkloadKey};
+use crate::model::{Catalog, HealthSample, Timestamp, VersionId, Workload, WorkloadKey};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 /// Failures in a row that take out an instance without a probe of its own.
 const DEFAULT_FAILURE_THRESHOLD: u32 = 3;
+
+/// An instance with a probe that nobody checks for so long is on its own.
+const UNCHECKED: Duration = Duration::from_secs(15);
 
 /// What outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +25,12 @@ pub(super) struct ReadinessRecord {
     version: VersionId,
     address: IpAddr,
     ready: bool,
+    /// It was ready at some time: what fails since then fails, and does not merely come up.
+    #[serde(default)]
+    proven: bool,
+    /// Nobody checks it.
+    #[serde(default)]
+    assumed: bool,
 }
 
 #[derive(Debug)]
@@ -25,6 +38,8 @@ struct Readiness {
     record: ReadinessRecord,
     failures: u32,
     successes: u32,
+    /// Since when nobody has checked it.
+    unchecked_since: Option<Timestamp>,
 }
 
 /// The readiness of every instance.
@@ -63,6 +78,8 @@ impl Healths {
                     version: workload.version.clone(),
                     address: workload.address,
                     ready: workload.readiness.is_none(),
+                    proven: workload.readiness.is_none(),
+                    assumed: false,
                 };
                 self.known.insert(key.clone(), Readiness::of(record));
                 self.changed = true;
@@ -93,10 +110,41 @@ impl Healths {
         } else {
             known.successes >= to_pass.max(1)
         };
-        let flipped = ready != known.record.ready;
+        let flipped = ready != known.record.ready || known.record.assumed;
+        known.record.assumed = false;
         known.record.ready = ready;
+        known.record.proven |= ready;
         self.changed |= flipped;
         flipped
+    }
+
+    /// Takes those that nobody has checked for a while for well; says which ones are new.
+    pub(super) fn assume(&mut self, now: Timestamp) -> Vec<WorkloadKey> {
+        let mut news = Vec::new();
+        for (key, known) in &mut self.known {
+            if known.is_checked() || known.record.assumed {
+                continue;
+            }
+            let since = *known.unchecked_since.get_or_insert(now);
+            if now.since(since) >= UNCHECKED {
+                known.record.assumed = true;
+                news.push(key.clone());
+            }
+        }
+        self.changed |= !news.is_empty();
+        news
+    }
+
+    /// Nobody checks it, and so it is taken for well where it serves already.
+    pub(super) fn is_assumed(&self, workload: &WorkloadKey) -> bool {
+        self.known
+            .get(workload)
+            .is_some_and(|known| known.record.assumed)
+    }
+
+    /// A check of it has ended, or it needs none.
+    pub(super) fn is_checked(&self, workload: &WorkloadKey) -> bool {
+        self.known.get(workload).is_some_and(Readiness::is_checked)
     }
 
     pub(super) fn is_ready(&self, workload: &WorkloadKey) -> bool {
@@ -105,9 +153,13 @@ impl Healths {
             .is_some_and(|known| known.record.ready)
     }
 
-    /// Failed checks in a row.
+    /// Failed checks in a row, of an instance that was ready before: one that still comes up has
+    /// not failed.
     pub(super) fn failures(&self, workload: &WorkloadKey) -> u32 {
-        self.known.get(workload).map_or(0, |known| known.failures)
+        self.known
+            .get(workload)
+            .filter(|known| known.record.proven)
+            .map_or(0, |known| known.failures)
     }
 
     /// What is to be written, where it changed since the last call.
@@ -132,7 +184,12 @@ impl Readiness {
             record,
             failures: 0,
             successes: 0,
+            unchecked_since: None,
         }
+    }
+
+    fn is_checked(&self) -> bool {
+        self.record.ready || self.failures > 0 || self.successes > 0
     }
 }
 

@@ -5,7 +5,7 @@ use crate::model::{Command, ServiceKey, UpgradeKey, VersionId};
 use std::sync::Arc;
 
 /// One verb.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Of which upgrade.
     pub target: Target,
@@ -18,7 +18,7 @@ pub struct Request {
 }
 
 /// Which upgrade is meant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// An existing one.
     Named(UpgradeKey),

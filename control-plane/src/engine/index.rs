@@ -54,6 +54,11 @@ impl Index {
             .filter(move |workload| workload.version == *version)
     }
 
+    /// True where a service has instances of a version.
+    pub(super) fn has(&self, service: &ServiceKey, version: &VersionId) -> bool {
+        self.of_version(service, version).next().is_some()
+    }
+
     /// The versions of which a service has instances.
     pub(super) fn versions(&self, service: &ServiceKey) -> BTreeSet<VersionId> {
         self.instances(service)

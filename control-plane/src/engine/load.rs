@@ -96,7 +96,7 @@ impl Loads {
             let Ok(cluster) = endpoint.cluster.parse::<ClusterName>() else {
                 continue;
             };
-            self.note_session(&cluster, endpoint, sample.at);
+            self.note_session(&cluster, endpoint, sample.at, index);
             if let Some(instance) = instance_of(&cluster, endpoint, sample, index) {
                 mentioned.entry(instance).or_default().add(endpoint);
             }
@@ -126,7 +126,13 @@ impl Loads {
     }
 
     /// A session began or was placed: its version still has sessions.
-    fn note_session(&mut self, cluster: &ClusterName, sample: &EndpointSample, at: Timestamp) {
+    fn note_session(
+        &mut self,
+        cluster: &ClusterName,
+        sample: &EndpointSample,
+        at: Timestamp,
+        index: &Index,
+    ) {
         if sample.pinned_requests == 0 && sample.new_sessions == 0 {
             return;
         }
@@ -139,7 +145,9 @@ impl Loads {
                 ServiceKey::new(namespace, service),
                 VersionId::from(version.as_str()),
             );
-            self.sessions.insert(key, at);
+            if index.has(&key.0, &key.1) {
+                self.sessions.insert(key, at);
+            }
         }
     }
 
@@ -151,9 +159,12 @@ impl Loads {
         }
     }
 
-    /// Forgets instances that are no more.
-    pub(super) fn retain(&mut self, exists: impl Fn(&WorkloadKey) -> bool) {
-        self.instances.retain(|workload, _| exists(workload));
+    /// Forgets instances and versions that are no more.
+    pub(super) fn retain(&mut self, index: &Index) {
+        self.instances
+            .retain(|workload, _| !index.services_of(workload).is_empty());
+        self.sessions
+            .retain(|(service, version), _| index.has(service, version));
     }
 
     /// What is active on an instance. `expects_own`: its own proxy is known, so that nothing is
@@ -165,7 +176,7 @@ impl Loads {
         let mut activity = Usage::default();
         for (reporter, reports) in reporters {
             let levels = reports.levels;
-            activity.active += levels.requests + levels.connections;
+            activity.active = activity.active.saturating_add(levels.active());
             activity.last_activity = activity.last_activity.max(reports.last_activity);
             activity.ejected_by += u32::from(levels.ejected && !reporter.own);
         }
@@ -193,8 +204,8 @@ impl Loads {
                 Traffic {
                     requests_per_second: sum.requests_per_second + requests,
                     errors_per_second: sum.errors_per_second + errors,
-                    requests: sum.requests + reports.levels.requests,
-                    connections: sum.connections + reports.levels.connections,
+                    requests: sum.requests.saturating_add(reports.levels.requests),
+                    connections: sum.connections.saturating_add(reports.levels.connections),
                 }
             })
     }
@@ -219,7 +230,10 @@ fn instance_of(
     index: &Index,
 ) -> Option<(WorkloadKey, bool)> {
     match cluster {
-        ClusterName::Inbound { .. } => sample.workload.clone().map(|own| (own, true)),
+        ClusterName::Inbound { .. } => {
+            let own = sample.workload.clone()?;
+            (!index.services_of(&own).is_empty()).then_some((own, true))
+        }
         ClusterName::Outbound { .. } => {
             let address = endpoint.address?;
             index.owner(&address).map(|owner| (owner.clone(), false))
@@ -230,16 +244,23 @@ fn instance_of(
 
 impl Counts {
     fn add(&mut self, sample: &EndpointSample) {
-        self.issued += sample.issued;
-        self.errors += sample.errors;
-        self.requests += sample.requests_active;
-        self.connections += sample.connections_active;
-        self.opened += sample.connections_opened;
+        // What proxies say is not trusted to be small.
+        let add = |sum: &mut u64, more| *sum = sum.saturating_add(more);
+        add(&mut self.issued, sample.issued);
+        add(&mut self.errors, sample.errors);
+        add(&mut self.requests, sample.requests_active);
+        add(&mut self.connections, sample.connections_active);
+        add(&mut self.opened, sample.connections_opened);
         self.ejected |= sample.ejected;
     }
 
+    /// Under way.
+    fn active(&self) -> u64 {
+        self.requests.saturating_add(self.connections)
+    }
+
     fn is_active(&self) -> bool {
-        self.issued + self.requests + self.connections + self.opened > 0
+        self.issued > 0 || self.active() > 0 || self.opened > 0
     }
 }
 
@@ -270,8 +291,8 @@ impl Reports {
                 break;
             }
             span += window.span;
-            issued += window.issued;
-            errors += window.errors;
+            issued = issued.saturating_add(window.issued);
+            errors = errors.saturating_add(window.errors);
         }
         (per_second(issued, span), per_second(errors, span))
     }
@@ -370,6 +391,28 @@ mod tests {
         let traffic = loads.traffic(&key, at(4));
         assert!((traffic.requests_per_second - 100.0).abs() < 0.01);
         assert!((traffic.errors_per_second - 10.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn what_is_gone_or_never_was_is_not_kept_and_no_number_is_too_large() {
+        let (mut loads, index, key) = fixture();
+        let mut huge = endpoint(OUTBOUND, u64::MAX);
+        huge.connections_active = u64::MAX;
+        huge.pinned_requests = 1;
+        let mut unknown = huge.clone();
+        unknown.cluster = OUTBOUND.replace("v1", "v77");
+        loads.record(
+            &report("shop/web", 1, vec![huge.clone(), unknown, huge]),
+            &index,
+        );
+        loads.record(
+            &report("shop/x-9", 1, vec![endpoint("inbound|1||", 1)]),
+            &index,
+        );
+        assert_eq!(loads.activity(&key, false).active, u64::MAX);
+        assert_eq!((loads.instances.len(), loads.sessions.len()), (1, 1));
+        loads.retain(&Index::new(&catalog(&[])));
+        assert_eq!((loads.instances.len(), loads.sessions.len()), (0, 0));
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! own on how an upgrade goes. Invariant: nothing is published that is not on disk before.
 
 mod board;
+mod changes;
 mod compose;
 mod core;
 mod health;

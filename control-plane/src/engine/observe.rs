@@ -39,9 +39,16 @@ impl Eyes<'_> {
                         self.catalog.workloads.contains_key(key)
                     })
             });
+        let (old, new) = (
+            self.instances(run, &run.spec.from),
+            self.instances(run, &run.spec.to),
+        );
+        let all = self.index.instances(service).len();
+        let others = all.saturating_sub(old.len() + new.len());
         Observation {
-            old: self.instances(run, &run.spec.from),
-            new: self.instances(run, &run.spec.to),
+            old,
+            new,
+            others: u32::try_from(others).unwrap_or(u32::MAX),
             applied,
             last_old_session: self
                 .loads
@@ -64,6 +71,7 @@ impl Eyes<'_> {
         InstanceObservation {
             workload: key.clone(),
             ready: self.healths.is_ready(key),
+            checked: self.healths.is_checked(key),
             consecutive_failures: self.healths.failures(key),
             ejected_by: activity.ejected_by,
             active: activity.active,
@@ -89,8 +97,10 @@ impl Eyes<'_> {
             numbers.ready += u32::from(self.healths.is_ready(&workload.key));
             numbers.requests_per_second += traffic.requests_per_second;
             numbers.errors_per_second += traffic.errors_per_second;
-            numbers.active_requests += traffic.requests;
-            numbers.active_connections += traffic.connections;
+            numbers.active_requests = numbers.active_requests.saturating_add(traffic.requests);
+            numbers.active_connections = numbers
+                .active_connections
+                .saturating_add(traffic.connections);
         }
         numbers
     }

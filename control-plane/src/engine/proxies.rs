@@ -153,10 +153,7 @@ impl Proxies {
             } else {
                 applied.lagging.push(Lagging {
                     proxy: proxy.clone(),
-                    since: known
-                        .gone_at
-                        .unwrap_or(known.connected_at)
-                        .max(published_at),
+                    since: known.connected_at.max(published_at),
                     nack: state.and_then(|state| state.nacks.get(service).cloned()),
                 });
             }

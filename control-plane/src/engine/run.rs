@@ -11,9 +11,21 @@ pub(super) struct Run {
     pub created: Timestamp,
     /// Grows with every change.
     pub resource_version: u64,
+    /// `spec.paused` as the manifest that names this run said last; None: no manifest does.
+    #[serde(default)]
+    pub manifest_paused: Option<bool>,
 }
 
 impl Run {
+    /// When things were decided.
+    pub(super) fn times(&self) -> impl Iterator<Item = Timestamp> {
+        let last = self.status.history.last().map(|line| line.at);
+        [self.created, self.status.phase_since]
+            .into_iter()
+            .chain(last)
+            .chain(self.status.applied_at)
+    }
+
     /// Something is still to happen.
     pub(super) fn is_active(&self) -> bool {
         !self.status.phase.is_final()

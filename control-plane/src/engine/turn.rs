@@ -4,7 +4,7 @@
 //! plane that is killed at any instruction finds on disk at least what proxies were told. Where
 //! the disk refuses, the whole turn is taken back and nothing is published.
 
-use super::{core::Engine, journal::JournalError, run::Run, services};
+use super::{changes::Changes, core::Engine, journal::JournalError, run::Run, services};
 use crate::{
     model::{
         Action, Command, Condition, Generation, ServiceKey, Timestamp, UpgradeKey, UpgradeSpec,
@@ -12,17 +12,12 @@ use crate::{
     },
     upgrade,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Looks at one run within a turn; more would be a rule that never settles.
 const MAX_LOOKS: usize = 32;
 /// Worlds within one turn: a step that nobody has to ACK is followed by the next at once.
 const MAX_ROUNDS: usize = 16;
-/// Generations reserved on disk at a time.
-const GENERATIONS_RESERVED: u64 = 1_000;
 /// Runs kept of each service.
 const RUNS_KEPT: usize = 32;
 /// The condition that says that a further version waits.
@@ -33,14 +28,6 @@ const SUPERSEDED: &str = "Superseded";
 pub struct Turn {
     /// A world to be published.
     pub world: Option<Arc<World>>,
-}
-
-/// What a turn has touched, to be written or taken back.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    runs: BTreeMap<UpgradeKey, Option<Run>>,
-    services: Option<BTreeMap<ServiceKey, services::ServiceMemory>>,
-    removed: Vec<UpgradeKey>,
 }
 
 impl Engine {
@@ -89,6 +76,7 @@ impl Engine {
         self.proxies
             .fence(|key| catalog.workloads.contains_key(key), now);
         self.renew_epochs(now);
+        self.assume(now);
         let mut world = Arc::clone(&self.world);
         for _ in 0..MAX_ROUNDS {
             for service in std::mem::take(&mut self.unsettled) {
@@ -112,6 +100,18 @@ impl Engine {
             .chain(self.commands.keys())
             .cloned()
             .collect()
+    }
+
+    /// Instances with a probe and without a sidecar.
+    fn assume(&mut self, now: Timestamp) {
+        for workload in self.healths.assume(now) {
+            tracing::warn!(
+                %workload,
+                "no sidecar checks it: it serves unchecked where its version serves already, and no upgrade goes to it; run a sidecar beside it, or take its probe away"
+            );
+            let services = self.index.services_of(&workload);
+            self.dirty.extend(services.iter().cloned());
+        }
     }
 
     /// Session cookies carry the quarter of their lifetime that it is: a new one is a new view.
@@ -169,6 +169,7 @@ impl Engine {
         self.remember(&service, memory, changes);
         self.prune(&service, changes);
         let key = spec.key.clone();
+        let manifest_paused = self.catalog.upgrades.get(&key).map(|named| named.paused);
         changes.touch(&key, &self.runs);
         self.resumed.remove(&key);
         self.active.insert(key.clone());
@@ -179,6 +180,7 @@ impl Engine {
             status,
             created: now,
             resource_version: 0,
+            manifest_paused,
         };
         self.runs.insert(key, run);
     }
@@ -198,6 +200,8 @@ impl Engine {
         for (_, key) in over.into_iter().take(excess) {
             changes.touch(&key, &self.runs);
             self.runs.remove(&key);
+            self.published_at.remove(&key);
+            self.resumed.remove(&key);
             changes.removed.push(key);
         }
     }
@@ -217,6 +221,7 @@ impl Engine {
                 .services
                 .get_or_insert_with(|| self.services.clone());
             self.services.insert(service.clone(), memory);
+            self.dirty.insert(service.clone());
         }
     }
 
@@ -242,6 +247,7 @@ impl Engine {
                 _ => {}
             }
         }
+        run.manifest_paused = self.catalog.upgrades.get(key).map(|named| named.paused);
         self.note_waiting(&mut run, now);
         for _ in 0..MAX_LOOKS {
             let seen = self.eyes().observe(
@@ -368,70 +374,5 @@ impl Engine {
             services,
             workloads: self.catalog.workloads.clone(),
         })
-    }
-
-    /// Everything that changed, on disk.
-    fn write(&mut self, changes: &Changes) -> Result<(), JournalError> {
-        if self.last_generation.0 > self.reserved_generation {
-            let reserved = self.last_generation.0 + GENERATIONS_RESERVED;
-            self.journal.reserve_generations(reserved)?;
-            self.reserved_generation = reserved;
-        }
-        if let Some(records) = self.proxies.take_changed() {
-            self.journal
-                .write_proxies(&records)
-                .inspect_err(|_| self.proxies.not_written())?;
-        }
-        if let Some(records) = self.healths.take_changed() {
-            self.journal
-                .write_health(&records)
-                .inspect_err(|_| self.healths.not_written())?;
-        }
-        // The runs before what is remembered of services: after a crash between the two, the runs
-        // teach the memory again.
-        for (key, before) in &changes.runs {
-            if let Some(run) = self.runs.get_mut(key)
-                && before.as_ref() != Some(run)
-            {
-                run.resource_version += 1;
-                self.journal.write_run(run)?;
-            }
-        }
-        if changes.services.is_some() {
-            self.journal.write_services(&self.services)?;
-        }
-        for key in &changes.removed {
-            self.journal.remove_run(key)?;
-        }
-        Ok(())
-    }
-
-    fn take_back(&mut self, changes: Changes) {
-        for (key, before) in changes.runs {
-            self.active.remove(&key);
-            self.runs.remove(&key);
-            if let Some(run) = before {
-                if run.is_active() {
-                    self.active.insert(key.clone());
-                }
-                self.runs.insert(key, run);
-            }
-        }
-        self.current = super::core::newest(&self.runs);
-        if let Some(services) = changes.services {
-            self.services = services;
-        }
-        self.unsettled.extend(self.catalog.services.keys().cloned());
-        self.dirty.extend(self.catalog.services.keys().cloned());
-        self.dirty.extend(self.world.services.keys().cloned());
-    }
-}
-
-impl Changes {
-    /// Keeps what a run was before the turn.
-    pub(super) fn touch(&mut self, key: &UpgradeKey, runs: &BTreeMap<UpgradeKey, Run>) {
-        self.runs
-            .entry(key.clone())
-            .or_insert_with(|| runs.get(key).cloned());
     }
 }

@@ -2,11 +2,12 @@
 //! `upgrade::advance` in a turn of their own.
 
 use super::{
+    changes::Changes,
     core::Engine,
     inbox::{Answer, Refusal, Request, Target},
     run::{is_fulfilled, refusal, verb},
     services::free_key,
-    turn::{Changes, Turn},
+    turn::Turn,
 };
 use crate::model::{
     Command, Phase, ServiceKey, Timestamp, UpgradeKey, UpgradeSpec, UpgradeStatus, VersionId,
@@ -22,19 +23,26 @@ impl Engine {
     /// Obeys one verb, or says why not.
     pub fn command(&mut self, request: &Request, now: Timestamp) -> (Answer, Turn) {
         if !request.request_id.is_empty()
-            && let Some((_, answer)) = self
+            && let Some((asked, answer)) = self
                 .answers
                 .iter()
-                .find(|(id, _)| *id == request.request_id)
+                .find(|(asked, _)| asked.request_id == request.request_id)
         {
-            return (answer.clone(), Turn::default());
+            let answer = if asked == request {
+                answer.clone()
+            } else {
+                Err(Refusal::NotNow(format!(
+                    "request id {} was used for something else: take a new one",
+                    request.request_id
+                )))
+            };
+            return (answer, Turn::default());
         }
         let mut turn = Turn::default();
         let answer = self.obey(request, &mut turn, now);
         let lasting = !matches!(answer, Err(Refusal::Unavailable(_)));
         if lasting && !request.request_id.is_empty() {
-            self.answers
-                .push_back((request.request_id.clone(), answer.clone()));
+            self.answers.push_back((request.clone(), answer.clone()));
             if self.answers.len() > ANSWERS_KEPT {
                 self.answers.pop_front();
             }
@@ -167,12 +175,13 @@ impl Engine {
             return Err(Refusal::NotNow(why));
         }
         let service = &run.spec.service;
-        let is_gone = |version| self.index.of_version(service, version).next().is_none();
         match command {
-            Command::Rollback { .. } if is_gone(&run.spec.from) => Err(Refusal::NotNow(format!(
-                "no instance of {} is left to go back to",
-                run.spec.from
-            ))),
+            Command::Rollback { .. } if !self.index.has(service, &run.spec.from) => {
+                Err(Refusal::NotNow(format!(
+                    "no instance of {} is left to go back to",
+                    run.spec.from
+                )))
+            }
             Command::Retry => self.checked_retry(key).map(|()| Some(Command::Retry)),
             other => Ok(Some(other.clone())),
         }

@@ -193,6 +193,8 @@ pub struct Observation {
     pub old: Vec<InstanceObservation>,
     /// The new version's instances.
     pub new: Vec<InstanceObservation>,
+    /// How many instances of further versions there are.
+    pub others: u32,
     /// How far `status.generation` has come (default where it is None).
     pub applied: Applied,
     /// When a session token last placed a request on the old version, as far as known.
@@ -208,6 +210,8 @@ pub struct InstanceObservation {
     pub workload: WorkloadKey,
     /// Passes its checks.
     pub ready: bool,
+    /// A check of it has ended, or it needs none.
+    pub checked: bool,
     /// Failed checks in a row.
     pub consecutive_failures: u32,
     /// How many proxies' outlier detection keeps it out.

@@ -277,6 +277,13 @@ impl PolicySpec {
         if self.notify.as_ref().is_some_and(|sinks| !sinks.is_empty()) {
             fields.push("notify".to_owned());
         }
+        let norm = crate::model::Policy::default().health.interval;
+        let interval = self.health.and_then(|health| health.interval);
+        if interval.is_some_and(|Period(interval)| interval != norm) {
+            fields.push(
+                "health.interval (instances without a probe are checked every 5 s)".to_owned(),
+            );
+        }
         fields
     }
 

@@ -1,9 +1,11 @@
 //! The ACK barrier: a step is applied when no proxy concerned lags behind its generation.
 //!
 //! Nobody concerned counts as applied; the engine waits for the proxies it knew before a restart.
+//! A way back waits for a proxy that refuses its configuration no longer than for an instance that
+//! drains: such a proxy never ACKs, and nothing more can be asked of a run that goes back.
 
 use super::run::Run;
-use crate::model::{Applied, Lagging, Timestamp};
+use crate::model::{Applied, Lagging, Phase, Timestamp};
 
 /// Notes how far the present generation has come, and when it came all the way.
 pub(super) fn look(run: &mut Run<'_>) {
@@ -13,7 +15,8 @@ pub(super) fn look(run: &mut Run<'_>) {
     if run.status.applied != run.seen.applied {
         run.status.applied = run.seen.applied.clone();
     }
-    if run.status.applied_at.is_some() || !run.seen.applied.is_complete() {
+    let complete = run.seen.applied.is_complete();
+    if run.status.applied_at.is_some() || !(complete || is_only_refused(run)) {
         return;
     }
     run.status.applied_at = Some(run.now);
@@ -26,7 +29,14 @@ pub(super) fn look(run: &mut Run<'_>) {
         "{}/{} proxies have applied {} for the new version",
         run.seen.applied.acked, run.seen.applied.total, run.status.weight
     );
-    run.record("Applied", verdict);
+    run.record(if complete { "Applied" } else { "Refused" }, verdict);
+}
+
+/// On the way back, whoever lags refuses, and has had the time that a drain gets.
+fn is_only_refused(run: &Run<'_>) -> bool {
+    run.status.phase == Phase::RollingBack
+        && run.now >= run.status.phase_since.after(run.policy.drain.timeout)
+        && run.seen.applied.lagging.iter().all(|l| l.nack.is_some())
 }
 
 /// `37/38 applied, 1 lagging 4 s: shop/web-2`.

@@ -27,11 +27,14 @@ pub(super) fn describe(run: &Run<'_>, weight: Share) -> String {
     let (ready, required) = (ready(run), required(run, weight));
     let missing: Vec<&InstanceObservation> = run.seen.new.iter().filter(|i| !i.ready).collect();
     let names = names(&missing);
-    let tail = if names.is_empty() {
+    let mut tail = if names.is_empty() {
         String::new()
     } else {
         format!(", not: {names}")
     };
+    if let Some(InstanceObservation { workload, .. }) = missing.iter().find(|i| !i.checked) {
+        tail = format!("{tail} (no sidecar has reported a check of {workload} yet)");
+    }
     format!("{ready} of {required} new instances needed are ready{tail}")
 }
 

@@ -25,7 +25,7 @@ pub(super) fn look(run: &mut Run<'_>, instances: &[InstanceObservation], whose: 
         let (rule, how) = if is_quiet(instance, applied_at) {
             ("Drained", "is quiet")
         } else if run.now >= until {
-            ("DrainTimeout", "is still active, but its time is up")
+            ("DrainTimeout", overdue(instance))
         } else {
             continue;
         };
@@ -39,6 +39,17 @@ pub(super) fn look(run: &mut Run<'_>, instances: &[InstanceObservation], whose: 
     instances
         .iter()
         .all(|i| run.status.drained.contains(&i.workload))
+}
+
+/// What is known of an instance whose time is up.
+fn overdue(instance: &InstanceObservation) -> &'static str {
+    if instance.last_report.is_none() {
+        "was reported on by no proxy, but its time is up"
+    } else if instance.active > 0 {
+        "is still active, but its time is up"
+    } else {
+        "has not been quiet for long enough, but its time is up"
+    }
 }
 
 fn is_quiet(instance: &InstanceObservation, applied_at: Timestamp) -> bool {
@@ -64,7 +75,7 @@ fn describe(run: &mut Run<'_>, instances: &[InstanceObservation], whose: &str, u
     } else {
         run.say_until(
             format!(
-                "{} of {} {whose} instances drained; still active: {}",
+                "{} of {} {whose} instances drained; not known to be quiet yet: {}",
                 drained.len(),
                 instances.len(),
                 capacity::names(&active)

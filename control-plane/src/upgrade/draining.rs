@@ -4,6 +4,12 @@ use super::{barrier, drain, run::Run};
 use crate::model::{Affinity, Phase, Side, Timestamp, Traffic};
 
 pub(super) fn look(run: &mut Run<'_>) {
+    if run.seen.old.is_empty() && run.seen.new.is_empty() {
+        // A Service or a selector that is being edited looks like this too.
+        run.say("no instance of either version is to be seen; waits for the new version's");
+        run.status.next_at = None;
+        return;
+    }
     if run.seen.old.is_empty() {
         run.enter(
             Phase::Succeeded,

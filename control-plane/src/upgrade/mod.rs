@@ -14,7 +14,8 @@
 //!
 //! 1. The new version's weight rises only from a weight that every proxy concerned has applied.
 //! 2. Once a rollback has begun the weight stays 0, until `retry`.
-//! 3. An instance counts as drained only after every proxy concerned knows that it drains.
+//! 3. An instance counts as drained only after every proxy concerned knows that it drains; on the way
+//!    back those are left out that refuse what they are told.
 //! 4. What was decided is never taken out of the history.
 
 mod barrier;

@@ -48,3 +48,14 @@ fn end(run: &mut Run<'_>, rule: &str) {
     run.enter(Phase::RolledBack, rule, &reason);
     run.status.next_at = None;
 }
+
+/// Ends a run of which nothing is left: another version has taken the place of both.
+pub(super) fn give_up(run: &mut Run<'_>) {
+    let reason = "no instance of either version is left, and another version has taken their place";
+    run.steer(Share::ZERO, run.status.traffic);
+    run.status.token_epoch = run.status.token_epoch.saturating_add(1);
+    run.status.paused = false;
+    run.status.promoted_full = false;
+    run.status.rollback_reason = Some(reason.to_owned());
+    run.enter(Phase::RolledBack, "Superseded", reason);
+}

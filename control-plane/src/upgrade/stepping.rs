@@ -81,19 +81,17 @@ fn next(run: &Run<'_>) -> (usize, Share) {
         .map_or(last, |(index, step)| (index, step.weight))
 }
 
-/// The step that runs.
+/// The step that runs: the last one up to the present weight, or the first one. Found by weight, so
+/// that a policy edited midway ends no hold early.
 fn present(run: &Run<'_>) -> Step {
     let none = Step {
         weight: run.status.weight,
         hold: Duration::ZERO,
         manual: false,
     };
-    run.policy
-        .steps
-        .get(run.status.step)
-        .filter(|step| step.weight == run.status.weight)
-        .copied()
-        .unwrap_or(none)
+    let steps = &run.policy.steps;
+    let reached = steps.iter().rfind(|step| step.weight <= run.status.weight);
+    reached.or_else(|| steps.first()).copied().unwrap_or(none)
 }
 
 /// Gives the new version a weight. Beyond the first step it may stand in for the old one.

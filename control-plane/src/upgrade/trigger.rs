@@ -1,7 +1,8 @@
 //! What makes an upgrade go back by itself.
 //!
 //! A failing new instance, a blown fuse, a refused configuration, a new version that is gone. Where
-//! the old version fails alike in the same moment going back would help nobody: it pauses.
+//! the old version fails alike (half of its instances or more) going back would help nobody: it
+//! pauses. One old instance that has been broken for long must not keep a bad version in place.
 
 use super::{capacity, rolling_back, run::Run};
 use crate::model::{InstanceObservation, Phase, Share};
@@ -30,6 +31,10 @@ struct Cause {
 
 /// Looks for a cause to go back, and acts on it.
 pub(super) fn judge(run: &mut Run<'_>) -> Verdict {
+    if is_superseded(run) {
+        rolling_back::give_up(run);
+        return Verdict::Stop;
+    }
     if !is_watched(run.status.phase) {
         return Verdict::GoOn;
     }
@@ -37,7 +42,7 @@ pub(super) fn judge(run: &mut Run<'_>) -> Verdict {
         run.clear_condition(REFUSED);
         return Verdict::GoOn;
     };
-    if cause.shared && run.seen.old.iter().any(|i| fails(run, i)) {
+    if cause.shared && old_fails_alike(run) {
         pause_both_failing(run, &cause);
         return Verdict::GoOn;
     }
@@ -68,6 +73,15 @@ pub(super) fn roll_back(run: &mut Run<'_>, rule: &str, reason: &str) -> bool {
     run.say(message);
     run.status.next_at = None;
     false
+}
+
+/// Neither version has an instance any more and another one has: nothing is left to decide, and the
+/// other one must not wait for it.
+fn is_superseded(run: &Run<'_>) -> bool {
+    !run.status.phase.is_final()
+        && run.seen.others > 0
+        && run.seen.old.is_empty()
+        && run.seen.new.is_empty()
 }
 
 fn is_watched(phase: Phase) -> bool {
@@ -147,6 +161,11 @@ fn is_failing(run: &Run<'_>, instance: &InstanceObservation) -> bool {
 
 fn fails(run: &Run<'_>, instance: &InstanceObservation) -> bool {
     is_failing(run, instance) || instance.ejected_by > 0
+}
+
+fn old_fails_alike(run: &Run<'_>) -> bool {
+    let failing = run.seen.old.iter().filter(|i| fails(run, i)).count();
+    failing > 0 && 2 * failing >= run.seen.old.len()
 }
 
 fn pause_both_failing(run: &mut Run<'_>, cause: &Cause) {

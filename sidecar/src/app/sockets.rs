@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::{config::Run, listen};
+use socket2::{Domain, Socket, Type};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -21,6 +22,9 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Binds all of them; port 0 picks a free port.
     pub(super) fn bind(flags: &Run) -> Result<Self, Failure> {
+        if let Some(mark) = flags.mark {
+            try_mark(mark)?;
+        }
         let outbound = claim("--outbound", flags.outbound)?;
         let inbound = claim("--inbound", flags.inbound)?;
         let workers = (0..flags.worker_count())
@@ -46,6 +50,17 @@ impl Sockets {
 fn claim(flag: &str, address: SocketAddr) -> Result<SocketAddr, Failure> {
     let socket = bind(flag, address, false)?;
     local(&socket)
+}
+
+/// Better said now than by each connection that fails.
+fn try_mark(mark: u32) -> Result<(), Failure> {
+    Socket::new(Domain::IPV4, Type::STREAM, None)
+        .and_then(|socket| socket.set_mark(mark))
+        .map_err(|error| {
+            Failure::usage(format_args!(
+                "--mark: sockets can't be marked: {error}; it takes the capability NET_ADMIN"
+            ))
+        })
 }
 
 fn bind(flag: &str, address: SocketAddr, shared: bool) -> Result<TcpListener, Failure> {

@@ -1,13 +1,16 @@
 //! Running, draining, cut: how the work of one worker comes to an end.
 //!
 //! Draining changes what is said to clients (`Connection: close`, GOAWAY), not whether they are
-//! served: whoever still sends is still answered. [`Drain::finished`] is true once nothing is
-//! under way; idle connections do not count.
+//! served: whoever still sends is still answered. [`Drain::finished`] ends once nothing is under
+//! way; how long idle connections are still waited for is the worker's to say.
 //!
 //! Invariant: the number under way is exactly the number of [`Underway`] guards alive.
 
 use std::{cell::Cell, rc::Rc};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 /// How far the end has come. Only ever goes on, never back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +28,8 @@ pub(crate) enum Phase {
 pub(crate) struct Drain {
     phase: watch::Sender<Phase>,
     underway: Cell<u64>,
+    /// When the last of what was under way ended.
+    ended: Cell<Option<Instant>>,
     idle: Notify,
 }
 
@@ -33,6 +38,7 @@ impl Default for Drain {
         Self {
             phase: watch::Sender::new(Phase::Running),
             underway: Cell::new(0),
+            ended: Cell::new(None),
             idle: Notify::new(),
         }
     }
@@ -70,12 +76,12 @@ impl Drain {
         Underway(Rc::clone(self))
     }
 
-    /// Waits until nothing is under way.
-    pub(crate) async fn finished(&self) {
+    /// Waits until nothing is under way. Returns since when that is so; None: nothing ever was.
+    pub(crate) async fn finished(&self) -> Option<Instant> {
         loop {
             let idle = self.idle.notified();
             if self.underway.get() == 0 {
-                return;
+                return self.ended.get();
             }
             idle.await;
         }
@@ -91,6 +97,7 @@ impl Drop for Underway {
         let left = self.0.underway.get().saturating_sub(1);
         self.0.underway.set(left);
         if left == 0 {
+            self.0.ended.set(Some(Instant::now()));
             self.0.idle.notify_waiters();
         }
     }
@@ -110,7 +117,7 @@ mod tests {
         let mut finished = Box::pin(drain.finished());
         assert!(finished.as_mut().now_or_never().is_none());
         drop(other);
-        assert!(finished.now_or_never().is_some());
+        assert!(finished.now_or_never().unwrap().is_some());
     }
 
     #[test]

@@ -55,9 +55,10 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
     }
 
-    /// The answer. gRPC callers get a status that their library understands.
+    /// The answer. gRPC callers get a status that their library understands, unless what they sent
+    /// is no call at all.
     pub(super) fn response(self, grpc: bool) -> Response<ResponseBody> {
-        if grpc {
+        if grpc && !self.close {
             return self.grpc();
         }
         let mut text = self.why.into_owned();

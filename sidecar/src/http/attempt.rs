@@ -7,7 +7,7 @@
 //! - a kept connection closed without an answer, and the request is idempotent and has no body: it
 //!   was closed by the peer as idle, in all likelihood.
 
-use super::{Client, answer::Refusal, authority::Authority, headers};
+use super::{Client, answer::Refusal, authority::Authority, exchange::answered, headers};
 use crate::{
     balance::{Choice, Outcome},
     local::{InFlight, Slot},
@@ -17,7 +17,10 @@ use crate::{
 use http::{Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use std::net::SocketAddr;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    select,
+    time::{Instant, timeout_at},
+};
 
 /// How often a request may meet a connection that closed before it was written.
 const UNSENT_LIMIT: u32 = 8;
@@ -34,6 +37,9 @@ pub(super) struct Call<'a> {
     pub replay: Replay,
     /// The host that it names.
     pub authority: Option<Authority>,
+    /// It goes where the client meant it to, for want of an answer of the control plane's. As long
+    /// as no connection stands, an answer beats that.
+    pub is_guess: bool,
     /// When the whole response must have ended.
     pub deadline: Option<Instant>,
 }
@@ -59,6 +65,8 @@ struct Picked<'c> {
 
 /// Why one try failed.
 enum Failure {
+    /// Before a connection came about, the control plane said where the host is served.
+    Answered,
     /// No connection came about.
     Connect(ConnectError),
     /// The connection ended before anybody saw the request: another one will do.
@@ -69,6 +77,8 @@ enum Failure {
     Stale,
     /// The connection broke; whether the request was processed is unknown.
     Broken(hyper::Error),
+    /// The client's own body is broken, or the client went away.
+    Client,
     /// The route's time is over.
     Timeout,
 }
@@ -76,7 +86,7 @@ enum Failure {
 impl Failure {
     /// True where it says something about the endpoint's health.
     const fn is_the_endpoints(&self) -> bool {
-        !matches!(self, Self::Unseen | Self::Refused | Self::Stale)
+        matches!(self, Self::Connect(_) | Self::Broken(_) | Self::Timeout)
     }
 }
 
@@ -209,15 +219,15 @@ async fn attempt<'c>(
         }
     };
     let mut in_flight = InFlight::begin(local, picked.slot, Instant::now());
-    let leased = within(call.deadline, local.pool.lease(&picked.target, fresh)).await;
-    let leased = leased.map_or(Err(Failure::Timeout), |leased| {
-        leased.map_err(Failure::Connect)
-    });
-    let mut lease = match leased {
+    let mut lease = match lease(call, &picked.target, fresh).await {
         Ok(lease) => lease,
         Err(failure) => {
-            in_flight.connect_failed();
-            failed();
+            if failure.is_the_endpoints() {
+                in_flight.connect_failed();
+                failed();
+            } else {
+                in_flight.withdraw();
+            }
             return Err(failure);
         }
     };
@@ -244,6 +254,7 @@ async fn attempt<'c>(
         }
         Some(Err(SendError::Refused { going_away: true })) => Failure::Unseen,
         Some(Err(SendError::Refused { going_away: false })) => Failure::Refused,
+        Some(Err(_)) if call.replay.client_failed() => Failure::Client,
         Some(Err(SendError::Closed(_))) if stale && call.may_repeat() => Failure::Stale,
         Some(Err(SendError::Closed(error) | SendError::Failed(error))) => Failure::Broken(error),
         None => Failure::Timeout,
@@ -251,10 +262,25 @@ async fn attempt<'c>(
     if failure.is_the_endpoints() {
         in_flight.end(false);
         failed();
-    } else {
+    } else if !matches!(failure, Failure::Client) {
         in_flight.withdraw();
     }
     Err(failure)
+}
+
+/// A connection for one try.
+async fn lease(call: &Call<'_>, target: &Target, fresh: bool) -> Result<Lease, Failure> {
+    let lease = call.client.local.pool.lease(target, fresh);
+    select! {
+        biased;
+        leased = within(call.deadline, lease) => match leased {
+            Some(leased) => leased.map_err(Failure::Connect),
+            None => Err(Failure::Timeout),
+        },
+        () = answered(call.client, call.authority.as_ref()), if call.is_guess => {
+            Err(Failure::Answered)
+        }
+    }
 }
 
 /// None: the deadline came first.
@@ -275,7 +301,7 @@ impl Tries {
         retry: RetryPolicy,
     ) -> bool {
         let allowed = match failure {
-            Failure::Timeout | Failure::Broken(_) => false,
+            Failure::Answered | Failure::Timeout | Failure::Broken(_) | Failure::Client => false,
             Failure::Connect(_) => retry.connect_failure && self.retry(endpoint, retry),
             Failure::Refused => retry.refused_stream && self.retry(endpoint, retry),
             Failure::Unseen => {
@@ -305,13 +331,14 @@ fn refusal(address: SocketAddr, failure: &Failure) -> Refusal {
         Failure::Connect(error) => {
             Refusal::unavailable(format!("upstream connect failed: {error}"))
         }
-        Failure::Unseen | Failure::Refused | Failure::Stale => {
+        Failure::Answered | Failure::Unseen | Failure::Refused | Failure::Stale => {
             Refusal::unavailable(format!("upstream {address}: refused the request"))
         }
         Failure::Broken(error) => Refusal::new(
             StatusCode::BAD_GATEWAY,
             format!("upstream {address}: {error}"),
         ),
+        Failure::Client => Refusal::malformed("the request's body broke off"),
         Failure::Timeout => Refusal::new(
             StatusCode::GATEWAY_TIMEOUT,
             format!("upstream {address}: no answer in the route's time"),

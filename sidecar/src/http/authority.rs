@@ -85,11 +85,19 @@ pub(super) fn of(
     if hosts.next().is_some() {
         return Err(Refusal::malformed("more than one Host"));
     }
+    let unreadable = || Refusal::malformed("unreadable Host");
     let named = match uri.authority() {
-        Some(authority) => Some(
-            HeaderValue::from_str(authority.as_str())
-                .map_err(|_: InvalidHeaderValue| Refusal::malformed("unreadable authority"))?,
-        ),
+        Some(authority) => {
+            // It counts for nothing, but a reader behind us may see it otherwise.
+            if host.is_some_and(|host| !host.is_empty() && Authority::parse(host.clone()).is_none())
+            {
+                return Err(unreadable());
+            }
+            Some(
+                HeaderValue::from_str(authority.as_str())
+                    .map_err(|_: InvalidHeaderValue| unreadable())?,
+            )
+        }
         None => host.cloned(),
     };
     if host.is_none()
@@ -102,7 +110,7 @@ pub(super) fn of(
         Some(value) if value.is_empty() => Ok(None),
         Some(value) => match Authority::parse(value) {
             Some(authority) => Ok(Some(authority)),
-            None => Err(Refusal::malformed("unreadable Host")),
+            None => Err(unreadable()),
         },
     }
 }
@@ -144,6 +152,7 @@ mod tests {
             assert_eq!(named("/", &[host], v11), "refused", "{host}");
         }
         assert_eq!(named("/", &[], Version::HTTP_2), "refused");
+        assert_eq!(named("http://b/", &["a b"], v11), "refused");
     }
 
     #[test]

@@ -44,11 +44,7 @@ pub(super) async fn serve(
         return Err(Refusal::malformed("CONNECT names no host and port"));
     };
     let opened = match authority.host().trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) => {
-            let destination = SocketAddr::new(address, port);
-            let cluster = tcp::cluster(&client.local, destination).await;
-            tcp::open(&client.local, &cluster, Some(destination)).await
-        }
+        Ok(address) => tcp::reach(&client.local, SocketAddr::new(address, port)).await,
         Err(_) => by_name(client, &head, authority).await?,
     };
     let opened = opened.map_err(|error| {
@@ -59,10 +55,9 @@ pub(super) async fn serve(
     })?;
     let client = Rc::clone(client);
     spawn_local(async move {
-        let _active = active;
         match upgrade.await {
             Ok(stream) => {
-                tcp::forward(&client.local, &client.entry, TokioIo::new(stream), opened).await;
+                tcp::forward(&client.local, active, TokioIo::new(stream), opened).await;
             }
             Err(error) => tracing::debug!(%error, "tunnel not established"),
         }

@@ -21,7 +21,6 @@ use crate::{
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version, header::CONNECTION, request::Parts,
 };
-use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use std::{rc::Rc, sync::Arc};
 use tokio::time::{Instant, sleep_until};
@@ -68,9 +67,6 @@ async fn exchange(
     let active = client.begin();
     let (head, incoming) = request.into_parts();
     let authority = check(client, &head)?;
-    if incoming.is_end_stream() {
-        client.framing.no_body();
-    }
     if head.method == Method::CONNECT {
         return connect::serve(client, head, authority, active).await;
     }
@@ -92,15 +88,16 @@ async fn exchange(
             ));
         }
     };
+    exchange.call.is_guess = matches!(found, Lookup::Unknown);
     match forward(&mut exchange, host).await {
         Ok((route, placement, sent)) => Ok(finish(exchange, host, route, placement.as_ref(), sent)),
-        Err(refusal) if matches!(found, Lookup::Unknown) => later(exchange, refusal).await,
+        Err(refusal) if exchange.call.is_guess => later(exchange, refusal).await,
         Err(refusal) => Err(refusal),
     }
 }
 
-/// The original destination of a host that was not known in time could not be reached. Meanwhile
-/// the control plane may have answered.
+/// The original destination of a host that was not known in time was not reached. Meanwhile the
+/// control plane may have answered.
 async fn later(
     mut exchange: Exchange<'_>,
     refusal: Refusal,
@@ -113,13 +110,14 @@ async fn later(
     if !exchange.call.is_unsent() {
         return Err(refusal);
     }
+    exchange.call.is_guess = false;
     let (route, placement, sent) = forward(&mut exchange, host).await?;
     Ok(finish(exchange, host, route, placement.as_ref(), sent))
 }
 
 /// Refuses what must not be sent on, and reads the host.
 fn check(client: &Client, head: &Parts) -> Result<Option<Authority>, Refusal> {
-    if client.framing.take_conflict() {
+    if client.framing.next_conflicts() {
         return Err(Refusal::malformed(
             "both Content-Length and Transfer-Encoding",
         ));
@@ -144,8 +142,7 @@ fn begin(
     let upgrade = head.extensions.remove::<OnUpgrade>();
     head.extensions.clear();
     headers::strip(&mut head.headers, wants_upgrade);
-    let framing = Arc::clone(&client.framing);
-    let (body, replay) = RequestBody::new(incoming, move || framing.body_ended());
+    let (body, replay) = RequestBody::new(incoming);
     Exchange {
         call: Call {
             client,
@@ -153,6 +150,7 @@ fn begin(
             body: Some(body),
             replay,
             authority,
+            is_guess: false,
             deadline: None,
         },
         started: Instant::now(),
@@ -181,6 +179,13 @@ pub(super) async fn known(client: &Client, authority: Option<&Authority>) -> Cur
     };
     let answered = |snapshot: &Snapshot| !unknown(snapshot);
     client.local.ask(question, answered).await
+}
+
+/// Ends once the control plane has said where the host is served.
+pub(super) async fn answered(client: &Client, authority: Option<&Authority>) {
+    let found =
+        |snapshot: &Snapshot| matches!(lookup(client, snapshot, authority), Lookup::Found(_));
+    client.local.wait_for(found).await;
 }
 
 /// What the snapshot says of the host.
@@ -296,6 +301,7 @@ fn finish(
         lease: sent.lease,
         in_flight: sent.in_flight,
         active: exchange.active,
+        request: exchange.call.replay,
         outcome,
         watched: watched.map(|endpoint| Watched {
             local: Rc::clone(local),

@@ -41,9 +41,12 @@ pub(super) fn strip(headers: &mut HeaderMap, upgrade: bool) {
     }
 }
 
-/// True where the message asks for, or agrees to, another protocol.
+/// True where the message asks for, or agrees to, another protocol. HTTP/2 is none: it would carry
+/// requests past the routes, and whoever offers it (Java's client does) goes on with HTTP/1.1.
 pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE) && contains_token(headers, &CONNECTION, "upgrade")
+    headers.contains_key(UPGRADE)
+        && contains_token(headers, &CONNECTION, "upgrade")
+        && !contains_token(headers, &UPGRADE, "h2c")
 }
 
 /// True for `Transfer-Encoding` values other than `chunked`: a coding that we would lose.
@@ -172,6 +175,10 @@ mod tests {
         assert_eq!(all["connection"], "upgrade");
         assert_eq!(all["upgrade"], "websocket");
         assert!(!wants_upgrade(&headers(&[("upgrade", "websocket")])));
+        assert!(!wants_upgrade(&headers(&[
+            ("connection", "Upgrade, HTTP2-Settings"),
+            ("upgrade", "h2c"),
+        ])));
     }
 
     #[test]

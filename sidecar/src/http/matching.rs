@@ -37,9 +37,14 @@ pub(super) fn host<'a>(
     }
     match wildcard(configuration, authority) {
         Some(host) => Lookup::Found(host),
-        None if configuration.on_demand && authority.is_some() => Lookup::Unknown,
+        None if configuration.on_demand && authority.is_some_and(may_exist) => Lookup::Unknown,
         None => Lookup::Missing,
     }
+}
+
+/// What is longer than any name in DNS (RFC 1035, 2.3.4) need not be asked for, nor remembered.
+fn may_exist(authority: &Authority) -> bool {
+    authority.host().len() <= 253
 }
 
 fn wildcard<'a>(
@@ -152,6 +157,7 @@ mod tests {
     fn a_host_is_asked_for_unless_it_is_known_not_to_exist() {
         let mut configuration = configuration();
         assert_eq!(looked_up(&configuration, "new"), "unknown");
+        assert_eq!(looked_up(&configuration, &"n".repeat(254)), "missing");
         assert_eq!(looked_up(&configuration, "gone"), "missing");
         configuration.on_demand = false;
         assert_eq!(looked_up(&configuration, "new"), "missing");

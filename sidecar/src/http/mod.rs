@@ -17,13 +17,14 @@ mod connect;
 mod exchange;
 mod framing;
 mod headers;
+mod heads;
 mod matching;
 mod response;
 mod tunnel;
 
 use crate::{
-    drain::{Phase, Underway},
-    local::{Entry, Local},
+    drain::Phase,
+    local::{Active, Entry, Local},
     upstream::{LocalExecutor, Protocol},
 };
 use framing::{Checked, Framing};
@@ -61,24 +62,7 @@ impl Client {
 
     /// Counts a request as under way.
     fn begin(&self) -> Active {
-        self.entry.active.set(self.entry.active.get() + 1);
-        Active {
-            entry: Rc::clone(&self.entry),
-            _underway: self.local.drain.begin(),
-        }
-    }
-}
-
-/// A request is under way as long as this lives.
-struct Active {
-    entry: Rc<Entry>,
-    _underway: Underway,
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        let left = self.entry.active.get().saturating_sub(1);
-        self.entry.active.set(left);
+        self.entry.begin(&self.local.drain)
     }
 }
 
@@ -108,7 +92,8 @@ where
 {
     client.entry.protocol.set("http/1.1");
     let cut = client.local.drain.reached(Phase::Cut);
-    let stream = Checked::new(stream, Arc::clone(&client.framing));
+    let writing = Arc::clone(&client.entry.writing);
+    let stream = Checked::http1(stream, writing, Arc::clone(&client.framing));
     let service = service_fn(move |request| {
         let client = Rc::clone(&client);
         async move { Ok::<_, Infallible>(exchange::serve(&client, request).await) }
@@ -134,6 +119,8 @@ where
     client.entry.protocol.set("h2c");
     let draining = client.local.drain.reached(Phase::Draining);
     let cut = client.local.drain.reached(Phase::Cut);
+    let drain = Rc::clone(&client.local.drain);
+    let stream = Checked::new(stream, Arc::clone(&client.entry.writing));
     let service = service_fn(move |request| {
         let client = Rc::clone(&client);
         async move { Ok::<_, Infallible>(exchange::serve(&client, request).await) }
@@ -150,6 +137,8 @@ where
         ended = connection.as_mut() => return ended,
         () = draining => connection.as_mut().graceful_shutdown(),
     }
+    // Until the client has seen the second GOAWAY it may begin streams.
+    let _underway = drain.begin();
     select! {
         ended = connection => ended,
         () = cut => Ok(()),

@@ -5,7 +5,7 @@ use crate::{
     balance::Outcome,
     local::{InFlight, Local},
     model::{Cluster, EndpointId},
-    upstream::Lease,
+    upstream::{Lease, Replay},
 };
 use bytes::Bytes;
 use http::HeaderMap;
@@ -48,6 +48,8 @@ pub(super) struct Account {
     pub in_flight: InFlight,
     /// The downstream's.
     pub active: Active,
+    /// The request's body.
+    pub request: Replay,
     /// What its head said. None: a gRPC call, its trailers say how it ended.
     pub outcome: Option<Outcome>,
     /// Whom to tell, where the cluster watches for outliers.
@@ -102,6 +104,10 @@ impl Account {
 
     /// The response broke off.
     fn fail(mut self) {
+        // Where the client broke off, the endpoint is not to blame.
+        if self.request.client_failed() {
+            return;
+        }
         if let Some(watched) = &self.watched {
             watched.report(Outcome::GatewayFailure);
         }

@@ -41,14 +41,14 @@ async fn serve(local: Rc<Local>, stream: TcpStream, peer: std::net::SocketAddr, 
         tracing::warn!(%peer, %destination, "refused: it was meant for the sidecar itself");
         return;
     }
-    let registered = local.connections.open(is_inbound, peer, destination);
+    let entry = local.connections.open(is_inbound, peer, destination);
     match (is_inbound, destination) {
         (false, Some(destination)) => {
-            outbound::redirected(&local, &registered.entry, stream, destination).await;
+            outbound::redirected(&local, &entry, stream, destination).await;
         }
-        (false, None) => outbound::explicit(&local, &registered.entry, stream).await,
+        (false, None) => outbound::explicit(&local, &entry, stream).await,
         (true, Some(destination)) => {
-            inbound::redirected(&local, &registered.entry, stream, destination).await;
+            inbound::redirected(&local, &entry, stream, destination).await;
         }
         (true, None) => {
             tracing::debug!(%peer, "closed: it came in without an original destination");

@@ -42,7 +42,8 @@ pub(super) async fn redirected(
                 None => open(local, destination).await,
             };
             if let Some(opened) = opened {
-                tcp::forward(local, entry, client, opened).await;
+                let active = entry.begin(&local.drain);
+                tcp::forward(local, active, client, opened).await;
             }
         }
     }

@@ -15,6 +15,7 @@ mod prefixed;
 
 pub(crate) use accept::accept;
 
+use crate::upstream::KEEPALIVE;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
@@ -33,6 +34,8 @@ pub fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
+    // Connections inherit it.
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     if shared {
         socket.set_reuse_port(true)?;
     }

@@ -83,18 +83,18 @@ impl Client<'_> {
         };
         if let Some(opened) = opened {
             let stream = Prefixed::new(self.read.freeze(), self.stream);
-            tcp::forward(self.local, self.entry, stream, opened).await;
+            let active = self.entry.begin(&self.local.drain);
+            tcp::forward(self.local, active, stream, opened).await;
         }
     }
 }
 
 /// Opens an opaque connection to where one to `destination` goes.
 async fn open(local: &Rc<Local>, destination: SocketAddr) -> Option<Opened> {
-    let cluster = tcp::cluster(local, destination).await;
-    match tcp::open(local, &cluster, Some(destination)).await {
+    match tcp::reach(local, destination).await {
         Ok(opened) => Some(opened),
         Err(error) => {
-            tracing::debug!(%destination, cluster = &*cluster.name, %error, "not connected");
+            tracing::debug!(%destination, %error, "not connected");
             None
         }
     }

@@ -4,11 +4,13 @@ use super::{inbound, outbound};
 use crate::{
     local::{Limits, Local, passthrough_cluster},
     model::{
-        Action, ChainMatch, Cluster, FilterChain, HttpConnectionManager, Listener, NetworkFilter,
-        PathMatch, RetryPolicy, Route, RouteConfiguration, Snapshot, VirtualHost,
+        Action, ChainMatch, Cluster, Discovery, Endpoint, EndpointId, FilterChain, Health,
+        HttpConnectionManager, Listener, NetworkFilter, PathMatch, RetryPolicy, Route,
+        RouteConfiguration, Snapshot, VirtualHost,
     },
     store::Question,
 };
+use socket2::{Domain, Socket, Type};
 use std::{
     net::SocketAddr,
     rc::Rc,
@@ -22,15 +24,26 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 
+/// Far more than anything here takes, and less than connecting in vain.
+const LONG: Duration = Duration::from_secs(9);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
 fn worker(snapshot: Snapshot) -> (Rc<Local>, mpsc::UnboundedReceiver<Question>) {
+    patient_worker(snapshot, LONG)
+}
+
+/// A worker that waits so long for answers.
+fn patient_worker(
+    snapshot: Snapshot,
+    on_demand: Duration,
+) -> (Rc<Local>, mpsc::UnboundedReceiver<Question>) {
     let (questions, asked) = mpsc::unbounded_channel();
     let limits = Limits {
         mark: None,
         started: Instant::now(),
         detect: Duration::from_millis(1),
-        on_demand: Duration::from_secs(20),
+        quiet: Duration::ZERO,
+        on_demand,
         own: Vec::new(),
     };
     (Local::new(limits, 1, Arc::new(snapshot), questions), asked)
@@ -119,11 +132,11 @@ async fn connect(local: &Rc<Local>, destination: SocketAddr, is_inbound: bool) -
     let (stream, peer) = accepted.unwrap();
     let local = Rc::clone(local);
     spawn_local(async move {
-        let registered = local.connections.open(is_inbound, peer, Some(destination));
+        let entry = local.connections.open(is_inbound, peer, Some(destination));
         if is_inbound {
-            inbound::redirected(&local, &registered.entry, stream, destination).await;
+            inbound::redirected(&local, &entry, stream, destination).await;
         } else {
-            outbound::redirected(&local, &registered.entry, stream, destination).await;
+            outbound::redirected(&local, &entry, stream, destination).await;
         }
     });
     client.unwrap()
@@ -220,13 +233,8 @@ fn a_host_that_the_mesh_does_not_know_reaches_its_destination() {
     run(async {
         let destination = app(b"", OK).await.address;
         let mut outbound = (*listener("virtualOutbound", destination.port())).clone();
-        let NetworkFilter::Http(manager) = &mut outbound.chains[0].filter else {
-            unreachable!()
-        };
-        let mut routes = (*manager.routes).clone();
-        routes.any = None;
-        routes.hosts.insert("a".into(), None);
-        manager.routes = Arc::new(routes);
+        routes(&mut outbound).any = None;
+        routes(&mut outbound).hosts.insert("a".into(), None);
         let (local, _asked) = worker(Snapshot {
             outbound: Some(Arc::new(outbound)),
             ..Snapshot::default()
@@ -249,20 +257,7 @@ fn a_destination_that_was_asked_for_is_served_by_its_cluster() {
         let (local, mut asked) = worker(snapshot.clone());
         let client = connect(&local, destination, false).await;
         assert_eq!(asked.recv().await, Some(Question::Destination(destination)));
-        let cluster = Cluster {
-            name: "outbound|3306||db".into(),
-            discovery: crate::model::Discovery::Endpoints,
-            endpoints: vec![crate::model::Endpoint {
-                id: crate::model::EndpointId(0),
-                address: target,
-                weight: 1,
-                priority: 0,
-                health: crate::model::Health::Healthy,
-                version: None,
-                state: Arc::default(),
-            }],
-            ..(*passthrough_cluster()).clone()
-        };
+        let cluster = database(target);
         local.apply(Arc::new(Snapshot {
             destinations: [(destination, Some(Arc::new(cluster)))].into(),
             ..snapshot
@@ -272,4 +267,106 @@ fn a_destination_that_was_asked_for_is_served_by_its_cluster() {
         client.read_exact(&mut greeting).await.unwrap();
         assert_eq!(&greeting, b"hello");
     });
+}
+
+fn database(address: SocketAddr) -> Cluster {
+    Cluster {
+        name: "outbound|3306||db".into(),
+        discovery: Discovery::Endpoints,
+        endpoints: vec![Endpoint {
+            id: EndpointId(0),
+            address,
+            weight: 1,
+            priority: 0,
+            health: Health::Healthy,
+            version: None,
+            state: Arc::default(),
+        }],
+        ..(*passthrough_cluster()).clone()
+    }
+}
+
+/// An address that takes no connection and refuses none: its queue is full.
+async fn unreachable_address() -> (SocketAddr, Socket, TcpStream) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let only = TcpStream::connect(address).await.unwrap();
+    (address, socket, only)
+}
+
+#[test]
+fn a_late_answer_is_taken_while_the_original_destination_does_not_answer() {
+    run(async {
+        let (destination, _socket, _only) = unreachable_address().await;
+        let before = Snapshot {
+            outbound: Some(on_demand(destination.port())),
+            ..Snapshot::default()
+        };
+        let (local, mut asked) = patient_worker(before.clone(), Duration::ZERO);
+        let mut client = connect(&local, destination, false).await;
+        client.write_all(REQUEST).await.unwrap();
+        assert!(asked.recv().await.is_some());
+        let target = app(b"", OK).await.address;
+        let mut outbound = (*on_demand(destination.port())).clone();
+        let route = Route {
+            action: Action::Cluster(Arc::new(database(target))),
+            ..local.passthrough.routes[0].clone()
+        };
+        let host = VirtualHost {
+            routes: vec![route],
+            ..(*local.passthrough).clone()
+        };
+        routes(&mut outbound)
+            .hosts
+            .insert("a".into(), Some(Arc::new(host)));
+        local.apply(Arc::new(Snapshot {
+            outbound: Some(Arc::new(outbound)),
+            ..before
+        }));
+        let answer = tokio::time::timeout(LONG, rest(client)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    });
+}
+
+#[test]
+fn a_late_answer_is_taken_for_opaque_connections_too() {
+    run(async {
+        let (destination, _socket, _only) = unreachable_address().await;
+        let before = Snapshot {
+            outbound: Some(listener("virtualOutbound", 80)),
+            ..Snapshot::default()
+        };
+        let (local, mut asked) = patient_worker(before.clone(), Duration::ZERO);
+        let mut client = connect(&local, destination, false).await;
+        assert!(asked.recv().await.is_some());
+        let target = app(b"hello", b"").await.address;
+        local.apply(Arc::new(Snapshot {
+            destinations: [(destination, Some(Arc::new(database(target))))].into(),
+            ..before
+        }));
+        let mut greeting = [0; 5];
+        let read = client.read_exact(&mut greeting);
+        tokio::time::timeout(LONG, read).await.unwrap().unwrap();
+        assert_eq!(&greeting, b"hello");
+    });
+}
+
+/// `virtualOutbound` with routes that are on demand on `port`.
+fn on_demand(port: u16) -> Arc<Listener> {
+    let mut outbound = (*listener("virtualOutbound", port)).clone();
+    let routes = routes(&mut outbound);
+    routes.any = None;
+    routes.on_demand = true;
+    Arc::new(outbound)
+}
+
+fn routes(listener: &mut Listener) -> &mut RouteConfiguration {
+    match &mut listener.chains[0].filter {
+        NetworkFilter::Http(manager) => Arc::make_mut(&mut manager.routes),
+        NetworkFilter::Tcp(_) => unreachable!(),
+    }
 }

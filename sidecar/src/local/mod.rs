@@ -9,7 +9,7 @@ mod connections;
 mod in_flight;
 mod load;
 
-pub(crate) use connections::{Connections, Entry};
+pub(crate) use connections::{Active, Connections, Entry};
 pub(crate) use in_flight::{InFlight, Opaque};
 pub(crate) use load::{Load, Slot};
 
@@ -49,6 +49,8 @@ pub(crate) struct Limits {
     pub detect: Duration,
     /// How long a request waits for an answer of the control plane.
     pub on_demand: Duration,
+    /// A drain is over once nothing happened for this time.
+    pub quiet: Duration,
     /// The sidecar's own listeners: nothing may be sent there.
     pub own: Vec<SocketAddr>,
 }
@@ -169,12 +171,20 @@ impl Local {
         answered: impl Fn(&Snapshot) -> bool,
     ) -> Current {
         let deadline = self.put(question) + self.limits.on_demand;
+        timeout_at(deadline, self.wait_for(answered))
+            .await
+            .unwrap_or_else(|_elapsed| self.snapshot())
+    }
+
+    /// Waits for a snapshot that answers.
+    pub(crate) async fn wait_for(&self, answered: impl Fn(&Snapshot) -> bool) -> Current {
         loop {
             let changed = self.changed.notified();
             let snapshot = self.snapshot();
-            if answered(&snapshot) || timeout_at(deadline, changed).await.is_err() {
+            if answered(&snapshot) {
                 return snapshot;
             }
+            changed.await;
         }
     }
 

@@ -9,7 +9,8 @@ use std::{
 };
 
 /// Names an endpoint within this process: the same cluster and address keep their id over every
-/// snapshot. Small and dense, so that each worker keeps its own numbers in a `Vec`.
+/// snapshot, and no other ever gets it. Counted up, so that each worker keeps its own numbers in a
+/// `Vec`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(pub u32);
 

@@ -16,12 +16,12 @@ pub enum Command {
     CollectLoad(oneshot::Sender<WorkerLoad>),
     /// List the open connections.
     ListConnections(oneshot::Sender<Vec<ConnectionInfo>>),
-    /// Begin to drain: answer on with `Connection: close` and GOAWAY, close connections as they
-    /// become idle, cut what is left at the deadline. Answered when nothing is left.
+    /// Begin to drain: answer on with `Connection: close` and GOAWAY until nothing happens any
+    /// more, cut what is left at the deadline.
     Drain {
         /// From now.
         deadline: Duration,
-        /// Answered when the last connection is closed.
+        /// Answered then; whoever connects later is still served.
         done: oneshot::Sender<()>,
     },
 }

@@ -1,27 +1,20 @@
 //! Gives endpoints their ids: the same cluster and address keep theirs, and what all workers know
 //! about them, over every snapshot.
 //!
-//! Ids index each worker's numbers, so they stay small: an id is given out again once its endpoint
-//! has been gone for [`REST`] and nobody holds its state any more.
+//! No id is given out twice: a stream may outlive its endpoint, and its numbers and its connection
+//! must not become another's.
 
 use super::resource::Name;
 use crate::model::{EndpointId, EndpointState};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-/// How long the id of an endpoint that is gone is not given out again: many reports long, so that
-/// a worker's numbers for it are collected.
+/// How long an endpoint that is gone is remembered, and with it that it was ejected.
 const REST: Duration = Duration::from_secs(600);
 
 /// The ids given out.
 #[derive(Debug, Default)]
 pub(super) struct EndpointIds {
     entries: BTreeMap<(Name, SocketAddr), Entry>,
-    free: BTreeSet<u32>,
     next: u32,
 }
 
@@ -44,22 +37,18 @@ impl EndpointIds {
         watched: bool,
         now: Duration,
     ) -> (EndpointId, Arc<EndpointState>) {
-        let Self {
-            entries,
-            free,
-            next,
-        } = self;
+        let Self { entries, next } = self;
         let entry = entries
             .entry((Arc::clone(cluster), address))
-            .or_insert_with(|| Entry {
-                id: free.pop_first().unwrap_or_else(|| {
-                    let id = *next;
-                    *next += 1;
-                    id
-                }),
-                state: Arc::default(),
-                watched,
-                last_seen: now,
+            .or_insert_with(|| {
+                let id = *next;
+                *next += 1;
+                Entry {
+                    id,
+                    state: Arc::default(),
+                    watched,
+                    last_seen: now,
+                }
             });
         if entry.watched && !watched {
             entry.state = Arc::default();
@@ -69,16 +58,9 @@ impl EndpointIds {
         (EndpointId(entry.id), Arc::clone(&entry.state))
     }
 
-    /// Takes back the ids of endpoints that are long gone.
+    /// Forgets endpoints that are long gone.
     pub(super) fn sweep(&mut self, now: Duration) {
-        let free = &mut self.free;
-        self.entries.retain(|_, entry| {
-            let stays = entry.last_seen + REST > now || Arc::strong_count(&entry.state) > 1;
-            if !stays {
-                free.insert(entry.id);
-            }
-            stays
-        });
+        self.entries.retain(|_, entry| entry.last_seen + REST > now);
     }
 
     /// All ids are below it.
@@ -118,18 +100,18 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_given_out_again_only_when_nobody_holds_it() {
+    fn an_endpoint_that_was_long_gone_begins_anew() {
         let mut ids = EndpointIds::default();
-        let cluster = Name::from("c");
-        let (a, held) = ids.intern(&cluster, "10.0.0.1:80".parse().unwrap(), false, REST);
-        let later = REST * 3;
-        ids.sweep(later);
-        let (b, _) = ids.intern(&cluster, "10.0.0.2:80".parse().unwrap(), false, later);
+        let (cluster, address) = (Name::from("c"), "10.0.0.1:80".parse().unwrap());
+        let (a, state) = ids.intern(&cluster, address, true, Duration::ZERO);
+        state.eject(u64::MAX);
+        ids.sweep(REST / 2);
+        let (same, _) = ids.intern(&cluster, address, true, Duration::ZERO);
+        assert_eq!(a, same);
+        ids.sweep(REST);
+        let (b, state) = ids.intern(&cluster, address, true, REST);
         assert_ne!(a, b);
-        drop(held);
-        ids.sweep(later + Duration::from_secs(1));
-        let (c, _) = ids.intern(&cluster, "10.0.0.3:80".parse().unwrap(), false, later);
-        assert_eq!(a, c);
+        assert!(!state.is_ejected(1));
         assert_eq!(ids.bound(), 2);
     }
 }

@@ -7,12 +7,10 @@
 
 mod route;
 
-pub(crate) use route::cluster;
-
 use crate::{
     balance::{Choice, Outcome},
     drain::Phase,
-    local::{Entry, Local, Opaque, Slot},
+    local::{Active, Local, Opaque, Slot},
     model::{Cluster, Discovery},
     upstream::{ConnectError, connect},
 };
@@ -56,6 +54,20 @@ pub(crate) enum OpenError {
     /// The last connect failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+}
+
+/// Connects to where a connection of the Pod's own application to `destination` goes. As long as
+/// none stands, the control plane's answer beats the guess that nobody serves it.
+pub(crate) async fn reach(local: &Rc<Local>, destination: SocketAddr) -> Result<Opened, OpenError> {
+    let cluster = route::cluster(local, destination).await;
+    let is_guess = cluster.discovery == Discovery::OriginalDst;
+    select! {
+        biased;
+        opened = open(local, &cluster, Some(destination)) => opened,
+        cluster = route::answer(local, destination), if is_guess => {
+            open(local, &cluster, None).await
+        }
+    }
 }
 
 /// Connects to an endpoint of a cluster, or to `destination` where the cluster says so.
@@ -120,22 +132,21 @@ async fn connect_counted(
 /// Forwards bytes both ways until both sides have ended, one fails, or the drain cuts it.
 pub(crate) async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
     local: &Rc<Local>,
-    entry: &Entry,
+    active: Active,
     mut client: S,
     mut upstream: Opened,
 ) {
-    let _underway = local.drain.begin();
     let _opaque = Opaque::begin(local, upstream.slot);
-    entry.active.set(entry.active.get() + 1);
+    let peer = active.entry.peer;
     let copied = select! {
         copied = copy_bidirectional_with_sizes(&mut client, &mut upstream.stream, BUFFER, BUFFER) => copied,
         () = local.drain.reached(Phase::Cut) => {
-            tracing::info!(peer = %entry.peer, "opaque connection cut: the drain's deadline has passed");
+            tracing::info!(%peer, "opaque connection cut: the drain's deadline has passed");
             return;
         }
     };
     match copied {
-        Ok((sent, received)) => tracing::debug!(peer = %entry.peer, sent, received, "closed"),
-        Err(error) => tracing::debug!(peer = %entry.peer, %error, "opaque connection failed"),
+        Ok((sent, received)) => tracing::debug!(%peer, sent, received, "closed"),
+        Err(error) => tracing::debug!(%peer, %error, "opaque connection failed"),
     }
 }

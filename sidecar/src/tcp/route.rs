@@ -2,14 +2,14 @@
 
 use crate::{
     local::{Local, passthrough_cluster},
-    model::{Cluster, Discovery, NetworkFilter},
+    model::{Cluster, Discovery, NetworkFilter, Snapshot},
     store::Question,
 };
 use std::{net::SocketAddr, sync::Arc};
 
 /// The cluster for connections to `destination`: that of a chain that names it, one that the
 /// control plane names when asked, or `destination` itself.
-pub(crate) async fn cluster(local: &Local, destination: SocketAddr) -> Arc<Cluster> {
+pub(super) async fn cluster(local: &Local, destination: SocketAddr) -> Arc<Cluster> {
     let snapshot = local.snapshot();
     let Some(listener) = &snapshot.outbound else {
         return passthrough_cluster();
@@ -29,4 +29,11 @@ pub(crate) async fn cluster(local: &Local, destination: SocketAddr) -> Arc<Clust
         .await;
     let known = snapshot.destinations.get(&destination);
     known.cloned().flatten().unwrap_or(by_chain)
+}
+
+/// The cluster that the control plane names for `destination`, as soon as it does.
+pub(super) async fn answer(local: &Local, destination: SocketAddr) -> Arc<Cluster> {
+    let named = |snapshot: &Snapshot| snapshot.destinations.get(&destination).cloned().flatten();
+    let snapshot = local.wait_for(|snapshot| named(snapshot).is_some()).await;
+    named(&snapshot).unwrap_or_else(passthrough_cluster)
 }

@@ -90,6 +90,8 @@ impl Reporter {
             if let Err(status) = self.stream(&mut backoff).await {
                 debug!(%status, "the load report stream ended");
             }
+            // Workers forget what they handed over: their books don't grow while nobody listens.
+            self.collect().await;
             sleep(backoff.wait()).await;
         }
     }

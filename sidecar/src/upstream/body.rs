@@ -47,7 +47,8 @@ struct State {
     /// False once the response began.
     keeping: bool,
     attempt: u32,
-    on_end: Option<Box<dyn FnOnce()>>,
+    /// The client broke off.
+    failed: bool,
 }
 
 enum Kept {
@@ -75,13 +76,12 @@ pub(crate) enum BodyError {
     Superseded,
 }
 
-/// Another try of a body.
+/// A request's body as it is seen beside the try that reads it.
 pub(crate) struct Replay(Option<Rc<Source>>);
 
 impl RequestBody {
-    /// Takes a client's body. `on_end` runs once all of it was read, if there
-    /// is any.
-    pub(crate) fn new(incoming: Incoming, on_end: impl FnOnce() + 'static) -> (Self, Replay) {
+    /// Takes a client's body.
+    pub(crate) fn new(incoming: Incoming) -> (Self, Replay) {
         if incoming.is_end_stream() {
             return (Self::Empty, Replay(None));
         }
@@ -92,7 +92,7 @@ impl RequestBody {
             whole: true,
             keeping: true,
             attempt: 0,
-            on_end: Some(Box::new(on_end)),
+            failed: false,
         })));
         let reader = Reader {
             source: Rc::clone(&source),
@@ -126,6 +126,12 @@ impl Replay {
         }))
     }
 
+    /// True where the client's body is broken or the client went away in its midst.
+    pub(crate) fn client_failed(&self) -> bool {
+        let source = self.0.as_ref();
+        source.is_some_and(|source| source.0.borrow().failed)
+    }
+
     /// The response began: nothing needs to be kept any more.
     pub(crate) fn stop(&self) {
         if let Some(source) = &self.0 {
@@ -149,19 +155,16 @@ impl State {
         }
         let frame = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-            None => {
-                self.end();
-                return Poll::Ready(None);
+            Some(Err(error)) => {
+                self.failed = true;
+                return Poll::Ready(Some(Err(error.into())));
             }
+            None => return Poll::Ready(None),
         };
         if self.keeping && self.whole {
             self.keep(&frame, next);
         } else {
             self.whole = false;
-        }
-        if self.incoming.is_end_stream() {
-            self.end();
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -183,12 +186,6 @@ impl State {
         self.kept = VecDeque::new();
         *next = 0;
         self.whole = false;
-    }
-
-    fn end(&mut self) {
-        if let Some(on_end) = self.on_end.take() {
-            on_end();
-        }
     }
 }
 

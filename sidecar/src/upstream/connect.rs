@@ -1,11 +1,17 @@
 //! Opens TCP connections, marked so that redirection lets them pass.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
+
+/// A peer that answers nothing for a minute and a half is gone.
+pub(crate) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// Why no connection came about. Nothing was sent.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -48,6 +54,8 @@ fn socket(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpSocket> {
     if let Some(mark) = mark {
         socket.set_mark(mark)?;
     }
+    // A peer that is gone without a word would hold its streams for ever.
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     Ok(TcpSocket::from_std_stream(socket.into()))
 }
 

@@ -13,7 +13,7 @@ mod http2;
 mod pool;
 
 pub(crate) use body::{Replay, RequestBody};
-pub(crate) use connect::{ConnectError, connect};
+pub(crate) use connect::{ConnectError, KEEPALIVE, connect};
 pub(crate) use error::SendError;
 pub(crate) use pool::{Key, Lease, Pool, Target};
 

@@ -19,17 +19,20 @@ use std::{
     rc::Rc,
     sync::Arc,
     thread::{Builder, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     runtime, select,
     sync::{mpsc, oneshot},
-    task::{LocalSet, spawn_local, yield_now},
-    time::{interval, timeout},
+    task::{LocalSet, spawn_local},
+    time::{Instant, interval, sleep, timeout},
 };
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How often a draining worker looks whether it is quiet.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What a worker is set up with.
 #[derive(Debug)]
@@ -43,16 +46,18 @@ pub struct Settings {
     /// Of this worker's random numbers.
     pub seed: u64,
     /// The process's start: ejections are counted from it, alike in all workers.
-    pub started: Instant,
+    pub started: std::time::Instant,
     /// How long to wait for a client's first bytes before trying whether the server speaks first.
     pub detect_timeout: Duration,
     /// How long a request waits for the control plane's answer to a question.
     pub on_demand_timeout: Duration,
+    /// A drain is over once nothing happened for this time.
+    pub quiet: Duration,
 }
 
 impl Settings {
     /// The settings of a worker that only takes outbound connections.
-    pub fn new(outbound: TcpListener, started: impl Into<Instant>, seed: u64) -> Self {
+    pub fn new(outbound: TcpListener, started: impl Into<std::time::Instant>, seed: u64) -> Self {
         Self {
             outbound,
             inbound: None,
@@ -61,6 +66,7 @@ impl Settings {
             started: started.into(),
             detect_timeout: Duration::from_millis(100),
             on_demand_timeout: Duration::from_millis(100),
+            quiet: Duration::from_secs(1),
         }
     }
 }
@@ -87,6 +93,7 @@ pub fn spawn(
         started: settings.started,
         detect: settings.detect_timeout,
         on_demand: settings.on_demand_timeout,
+        quiet: settings.quiet,
         own: own_addresses(&settings)?,
     };
     let listeners = {
@@ -165,16 +172,28 @@ fn answer<T>(to: oneshot::Sender<T>, value: T) {
 
 async fn drain(local: Rc<Local>, deadline: Duration, done: oneshot::Sender<()>) {
     local.drain.advance(Phase::Draining);
-    let finished = async {
-        local.drain.finished().await;
-        // The connection's own task still has to write what the last response gave it.
-        yield_now().await;
-        local.drain.finished().await;
-    };
-    if timeout(deadline, finished).await.is_err() {
+    if timeout(deadline, settled(&local)).await.is_err() {
         local.drain.advance(Phase::Cut);
     }
     answer(done, ());
+}
+
+/// Waits until nothing is under way, nothing was for [`Limits::quiet`], and nothing is left to
+/// write. Connections that are open without a request have that long to send one or to end: each
+/// answer they get asks them to.
+async fn settled(local: &Local) {
+    let begun = Instant::now();
+    loop {
+        let mut since = local.drain.finished().await;
+        if !local.connections.is_empty() {
+            since = since.max(Some(begun));
+        }
+        let is_quiet = since.is_none_or(|since| since.elapsed() >= local.limits.quiet);
+        if is_quiet && !local.connections.is_writing() {
+            return;
+        }
+        sleep(LOOK).await;
+    }
 }
 
 #[cfg(test)]

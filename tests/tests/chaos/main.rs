@@ -148,14 +148,13 @@ async fn chaos(upgrades: u32, kills_each: u32) {
     );
 }
 
+/// Kills per upgrade.
+const KILLS: u32 = 5;
+
+/// `SEGUE_CHAOS_UPGRADES` upgrades, two where it is not set.
 #[tokio::test]
 async fn upgrades_succeed_though_the_control_plane_is_killed_at_random_moments() {
-    chaos(2, 4).await;
-}
-
-/// Takes minutes: `cargo test -p segue-tests --test chaos -- --ignored`.
-#[tokio::test]
-#[ignore = "takes minutes"]
-async fn ten_upgrades_succeed_through_fifty_kills() {
-    chaos(10, 5).await;
+    let upgrades =
+        std::env::var("SEGUE_CHAOS_UPGRADES").map_or(2, |number| number.parse().unwrap());
+    chaos(upgrades, KILLS).await;
 }

@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    env,
+    ffi::OsString,
     fs,
     net::Ipv4Addr,
     os::unix::process::CommandExt as _,
@@ -15,6 +17,11 @@ use tokio::{
     process::{Child, Command},
     time::timeout,
 };
+
+/// `SEGUE_PROGRAM` where it is set (the tests may run far from where they were built).
+fn program() -> OsString {
+    env::var_os("SEGUE_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_segue-under-test").into())
+}
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -34,7 +41,7 @@ impl Program {
             .append(true)
             .open(log)
             .unwrap();
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_segue-under-test"));
+        let mut command = std::process::Command::new(program());
         command
             .arg0(name)
             .args(arguments)

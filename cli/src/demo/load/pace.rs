@@ -1,12 +1,11 @@
 //! The steady stream of requests: an open loop, so that a slow service does not slow its clients.
 //!
 //! Every millisecond the requests that are due are sent, each by the session that has waited
-//! longest. A session has one request under way at a time: a first request without its cookie
+//! longest; where all of them wait for answers the request is not sent, and counted as such. A session has one request under way at a time: a first request without its cookie
 //! and a second one beside it would be two sessions.
 
 use super::{
     Settings,
-    failure::Failure,
     session::{Session, Style},
     tally::{Shared, unix_ms},
     target::Target,
@@ -15,7 +14,7 @@ use std::{collections::VecDeque, rc::Rc, time::Duration};
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 /// No answer for so long is a failure.
@@ -37,13 +36,17 @@ impl Rate {
         }
     }
 
-    /// How many are due since the last call.
-    fn due(&mut self, now: Instant) -> u64 {
+    /// When each was due that is due since the last call.
+    fn due(&mut self, now: Instant) -> impl Iterator<Item = Instant> + use<> {
         let elapsed = u64::try_from((now - self.begun).as_micros()).unwrap_or(u64::MAX);
         let total = elapsed.saturating_mul(self.per_second) / 1_000_000;
-        let due = total.saturating_sub(self.done);
-        self.done = total;
-        due
+        let (begun, per_second) = (self.begun, self.per_second);
+        let due = self.done + 1..=total;
+        self.done = self.done.max(total);
+        due.map(move |nth| {
+            let micros = nth.saturating_mul(1_000_000).checked_div(per_second);
+            begun + Duration::from_micros(micros.unwrap_or(0))
+        })
     }
 }
 
@@ -89,14 +92,14 @@ impl Pacer {
             while let Some(session) = self.under_way.try_join_next() {
                 self.waiting.extend(session);
             }
-            for _ in 0..fresh.due(now) {
+            for _ in fresh.due(now) {
                 let lasts = Duration::from_millis(self.random.u64(5_000..15_000));
                 let session = self.session(Some(now + lasts));
                 // First in the line: what it is drawn for is what counts now.
                 self.waiting.push_front(session);
             }
-            for _ in 0..requests.due(now) {
-                self.send(now);
+            for due in requests.due(now) {
+                self.send(now, due);
             }
         }
         while self.under_way.join_next().await.is_some() {}
@@ -107,7 +110,7 @@ impl Pacer {
         Session::new(self.sessions_made, Style::drawn(&mut self.random), ends)
     }
 
-    fn send(&mut self, now: Instant) {
+    fn send(&mut self, now: Instant, due: Instant) {
         let Some(mut session) = self.next_session(now) else {
             self.tally.borrow_mut().late();
             return;
@@ -115,7 +118,7 @@ impl Pacer {
         let (target, tally) = (Rc::clone(&self.target), Rc::clone(&self.tally));
         tally.borrow_mut().sent();
         self.under_way.spawn_local(async move {
-            request(&mut session, &target, &tally).await;
+            request(&mut session, &target, &tally, due).await;
             session
         });
     }
@@ -131,16 +134,13 @@ impl Pacer {
     }
 }
 
-async fn request(session: &mut Session, target: &Target, tally: &Shared) {
-    let (sent, begun) = (unix_ms(), Instant::now());
-    let answer = timeout(TIMEOUT, session.get(target)).await;
-    let answer = answer.unwrap_or_else(|_| {
-        session.hang_up();
-        Err(Failure::timed_out())
-    });
+/// Its latency counts from when it was due: what held the generator up is no better for a user.
+async fn request(session: &mut Session, target: &Target, tally: &Shared, due: Instant) {
+    let sent = unix_ms();
+    let answer = session.get(target).await;
     let mut tally = tally.borrow_mut();
     match answer {
-        Ok(version) => tally.answered(session, version, sent, begun.elapsed()),
+        Ok(version) => tally.answered(session, version, sent, due.elapsed()),
         Err(failure) => tally.failed(session, failure, sent),
     }
 }
@@ -155,10 +155,19 @@ mod tests {
     fn a_rate_is_kept_whatever_the_ticks() {
         let begun = Instant::now();
         let mut rate = Rate::new(1_000, begun);
-        let due: u64 = [1_u64, 2, 2, 50, 999, 1_000]
+        let due: usize = [1_u64, 2, 2, 50, 999, 1_000]
             .iter()
-            .map(|ms| rate.due(begun + Duration::from_millis(*ms)))
+            .map(|ms| rate.due(begun + Duration::from_millis(*ms)).count())
             .sum();
         assert_eq!(due, 1_000);
+    }
+
+    #[test]
+    fn after_a_stall_each_request_keeps_the_time_it_was_due() {
+        let begun = Instant::now();
+        let mut rate = Rate::new(1_000, begun);
+        let due: Vec<_> = rate.due(begun + Duration::from_millis(3)).collect();
+        let at = [1, 2, 3].map(|ms| begun + Duration::from_millis(ms));
+        assert_eq!(due, at);
     }
 }

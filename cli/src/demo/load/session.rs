@@ -4,7 +4,7 @@
 //! reuses its connection where its style says so, opens a new one where the server closed it, and
 //! repeats a request only where it can know that no byte of it was sent.
 
-use super::{failure::Failure, report::Kind, target::Target};
+use super::{failure::Failure, pace::TIMEOUT, report::Kind, target::Target};
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Empty};
@@ -14,7 +14,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The header by which the lab's application says which version it is.
 pub(super) const VERSION_HEADER: &str = "x-lab-version";
@@ -53,6 +53,7 @@ pub(super) struct Session {
     jar: BTreeMap<String, String>,
     connection: Option<SendRequest<Empty<Bytes>>>,
     uses: u32,
+    connecting: bool,
 }
 
 impl Session {
@@ -65,12 +66,22 @@ impl Session {
             jar: BTreeMap::new(),
             connection: None,
             uses: 0,
+            connecting: false,
         }
     }
 
     /// One request; the version that answered it well.
     pub(super) async fn get(&mut self, target: &Target) -> Result<String, Failure> {
-        let answer = self.exchange(target).await;
+        self.connecting = false;
+        let answer = timeout(TIMEOUT, self.exchange(target)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            // Nothing was sent: no version is to blame.
+            Err(if self.connecting {
+                Failure::new(Kind::Refused, "no connection in time")
+            } else {
+                Failure::timed_out()
+            })
+        });
         if answer.is_err() {
             self.hang_up();
         }
@@ -87,9 +98,13 @@ impl Session {
         let mut kept = self.kept_connection().await;
         let response = loop {
             let reused = kept.is_some();
-            let mut sender = match kept.take() {
-                Some(sender) => sender,
-                None => open(target).await?,
+            let mut sender = if let Some(sender) = kept.take() {
+                sender
+            } else {
+                self.connecting = true;
+                let opened = open(target).await?;
+                self.connecting = false;
+                opened
             };
             match sender.send_request(self.request(target)?).await {
                 Ok(response) => {

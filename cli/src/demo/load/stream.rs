@@ -122,11 +122,14 @@ async fn one(
     while Instant::now() < ends && !*stop.borrow() {
         let message = message(number);
         number += 1;
-        messages
-            .send(Ok(Frame::data(message.clone())))
-            .await
-            .map_err(|_| Failure::new(Kind::Reset, "the stream takes no more messages"))?;
-        within(echo(&mut body, &message)).await?;
+        within(async {
+            messages
+                .send(Ok(Frame::data(message.clone())))
+                .await
+                .map_err(|_| Failure::new(Kind::Reset, "the stream takes no more messages"))?;
+            echo(&mut body, &message).await
+        })
+        .await?;
         tokio::select! {
             () = sleep(PAUSE) => {}
             _ = stop.wait_for(|stop| *stop) => {}

@@ -72,7 +72,8 @@ impl Target {
     }
 
     async fn tunnel(&self, mut stream: TcpStream) -> io::Result<TcpStream> {
-        let authority = format!("{}:{}", self.host, self.tcp.port());
+        // By address, as a redirected connection has it: that is how opaque TCP is known.
+        let authority = self.tcp;
         let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut head = Vec::new();

@@ -1,4 +1,5 @@
 //! The decision log: a line of JSON for everything that was decided, with its inputs; append only.
+//! What is older than two full files is let go, so that a run that lasts for months fills no disk.
 //!
 //! A line that was cut off by a crash is skipped by readers and closed by the next writer.
 
@@ -6,10 +7,15 @@ use super::{JournalError, file};
 use crate::model::{Decision, Observation, UpgradeKey};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
+
+/// A file this large is full.
+const FULL: u64 = 4 << 20;
+/// The extension of the full file before the present one.
+const OLDER: &str = "jsonl.1";
 
 /// The decision logs of all upgrades.
 #[derive(Clone, Debug)]
@@ -63,6 +69,14 @@ impl DecisionLog {
                 .append(true)
                 .read(true)
                 .open(&path)?;
+            if file.metadata()?.len() >= FULL {
+                fs::rename(&path, path.with_extension(OLDER))?;
+                file = File::options()
+                    .create(true)
+                    .append(true)
+                    .read(true)
+                    .open(&path)?;
+            }
             if ends_within_a_line(&mut file)? {
                 bytes.insert(0, b'\n');
             }
@@ -79,13 +93,11 @@ impl DecisionLog {
         &self,
         key: &UpgradeKey,
     ) -> io::Result<impl Iterator<Item = io::Result<LoggedDecision>> + use<>> {
-        let file = match File::open(self.path(key)) {
-            Ok(file) => Some(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        let lines = file
+        let path = self.path(key);
+        let files = [open(&path.with_extension(OLDER))?, open(&path)?];
+        let lines = files
             .into_iter()
+            .flatten()
             .flat_map(|file| BufReader::new(file).lines());
         Ok(lines.filter_map(|line| match line {
             Ok(line) => serde_json::from_str(&line).ok().map(Ok),
@@ -94,7 +106,18 @@ impl DecisionLog {
     }
 
     pub(super) fn remove(&self, key: &UpgradeKey) -> Result<(), JournalError> {
-        file::remove(&self.path(key))
+        let path = self.path(key);
+        file::remove(&path.with_extension(OLDER))?;
+        file::remove(&path)
+    }
+}
+
+/// None where there is no such file.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -25,7 +25,9 @@ use super::{
     health::ReadinessRecord, proxies::ProxyRecord, run::Run, services::ServiceMemory,
     token::TokenKey,
 };
-use crate::model::{Decision, Observation, ProxyId, ServiceKey, UpgradeKey, WorkloadKey};
+use crate::model::{
+    Decision, Observation, ProxyId, ServiceKey, Timestamp, UpgradeKey, WorkloadKey,
+};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     collections::BTreeMap,
@@ -79,6 +81,14 @@ pub enum JournalError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Recovered {
+    /// The newest time that stands on disk.
+    pub fn latest(&self) -> Timestamp {
+        let times = self.runs.values().flat_map(Run::times);
+        times.max().unwrap_or_default()
+    }
 }
 
 impl Journal {

@@ -58,3 +58,23 @@ fn an_upgrade_without_decisions_has_an_empty_log() {
     let key = UpgradeKey::new("shop", "none");
     assert_eq!(journal.decisions().read(&key).unwrap().count(), 0);
 }
+
+#[test]
+fn a_log_that_grows_for_months_keeps_its_newest_lines_and_no_more_than_two_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(folder.path()).unwrap();
+    let key = UpgradeKey::new("shop", "checkout-v2-1");
+    let mut long = decision("first");
+    long.verdict = "x".repeat(3 << 20);
+    for rule in ["first", "second", "third", "fourth", "fifth"] {
+        rule.clone_into(&mut long.rule);
+        let inputs = Observation::default();
+        journal.record(&key, &long, &inputs).unwrap();
+    }
+    let log = journal.decisions().read(&key).unwrap();
+    let rules: Vec<String> = log.map(|line| line.unwrap().decision.rule).collect();
+    assert_eq!(rules, ["third", "fourth", "fifth"]);
+    journal.decisions().remove(&key).unwrap();
+    let left = fs::read_dir(folder.path().join("decisions/shop")).unwrap();
+    assert_eq!(left.count(), 0);
+}

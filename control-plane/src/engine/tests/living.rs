@@ -208,3 +208,121 @@ fn services_that_did_not_change_are_shared_with_the_world_before() {
         &mesh.world.services[&checkout()]
     ));
 }
+
+#[test]
+fn an_instance_that_still_comes_up_does_not_take_the_upgrade_back() {
+    let mut mesh = Mesh::new(&V1);
+    let policy = crate::model::Policy {
+        capacity: crate::model::Capacity::Match,
+        ..super::support::quick()
+    };
+    mesh.catalog
+        .policies
+        .insert(checkout(), std::sync::Arc::new(policy));
+    mesh.tick();
+    mesh.failing.insert("b-1".to_owned());
+    mesh.set(&BOTH);
+    mesh.until_phase(Phase::WarmUp);
+    for _ in 0..100 {
+        mesh.tick();
+    }
+    assert_eq!(mesh.phase(), Some(Phase::WarmUp), "it waits for b-1");
+    mesh.failing.clear();
+    mesh.until_phase(Phase::RollbackWindow);
+    mesh.failing.insert("b-1".to_owned());
+    mesh.until_phase(Phase::RollingBack);
+}
+
+#[test]
+fn both_versions_replaced_by_a_third_in_mid_run_lose_no_traffic() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    mesh.set(&BOTH);
+    mesh.until_phase(Phase::WarmUp);
+    mesh.set(&[("c-0", "v3")]);
+    mesh.tick();
+    assert_eq!(mesh.phase(), Some(Phase::RolledBack));
+    assert_eq!(mesh.shares(), [("v3".to_owned(), 10_000)]);
+}
+
+#[test]
+fn a_service_that_is_away_for_a_moment_ends_no_run() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    mesh.set(&BOTH);
+    mesh.until_phase(Phase::Draining);
+    let services = std::mem::take(&mut mesh.catalog.services);
+    mesh.tell();
+    mesh.tick();
+    assert_eq!(mesh.phase(), Some(Phase::Draining));
+    mesh.catalog.services = services;
+    mesh.tell();
+    mesh.finish();
+    assert_eq!(mesh.phase(), Some(Phase::Succeeded));
+}
+
+#[test]
+fn an_unrelated_edit_of_the_manifests_does_not_undo_a_pause_by_hand() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    let mut spec = UpgradeSpec {
+        key: UpgradeKey::new("shop", "to-v2"),
+        service: checkout(),
+        from: "v1".into(),
+        to: "v2".into(),
+        paused: false,
+    };
+    mesh.catalog.upgrades.insert(spec.key.clone(), spec.clone());
+    mesh.set(&BOTH);
+    mesh.until_phase(Phase::WarmUp);
+    mesh.command(crate::model::Command::Pause).unwrap();
+    mesh.tell();
+    mesh.tick();
+    assert!(mesh.status().unwrap().paused);
+    mesh.kill();
+    mesh.start();
+    mesh.tick();
+    assert!(mesh.status().unwrap().paused, "nor does a restart");
+    for paused in [true, false] {
+        spec.paused = paused;
+        mesh.catalog.upgrades.insert(spec.key.clone(), spec.clone());
+        mesh.tell();
+        mesh.tick();
+        assert_eq!(mesh.status().unwrap().paused, paused, "a change counts");
+    }
+}
+
+#[test]
+fn instances_that_nobody_checks_go_on_serving_but_no_upgrade_goes_to_them() {
+    let mut mesh = Mesh::new(&V1);
+    let states = |mesh: &Mesh| -> Vec<InstanceState> {
+        let instances = mesh.view().instances.iter();
+        instances.map(|instance| instance.state).collect()
+    };
+    let wait = |mesh: &mut Mesh| {
+        for _ in 0..3 {
+            mesh.now = mesh.now.after(std::time::Duration::from_secs(8));
+            mesh.turn();
+        }
+    };
+    mesh.turn();
+    assert_eq!(states(&mesh), [InstanceState::NotReady; 2]);
+    wait(&mut mesh);
+    assert_eq!(states(&mesh), [InstanceState::Ready; 2]);
+    mesh.kill();
+    mesh.start();
+    assert_eq!(states(&mesh), [InstanceState::Ready; 2]);
+    mesh.set(&BOTH);
+    wait(&mut mesh);
+    assert_eq!(mesh.phase(), Some(Phase::Preparing));
+    let (old, new) = (InstanceState::Ready, InstanceState::NotReady);
+    assert_eq!(states(&mesh), [old, old, new, new]);
+    let message = &mesh.status().unwrap().message;
+    assert!(
+        message.contains("no sidecar has reported a check of shop/b-0"),
+        "{message}"
+    );
+    mesh.failing.insert("a-0".to_owned());
+    mesh.tick();
+    assert_eq!(states(&mesh)[0], InstanceState::NotReady, "a check counts");
+}

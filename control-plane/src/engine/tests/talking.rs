@@ -136,3 +136,14 @@ fn every_decision_is_logged_with_its_inputs() {
     assert!(log.iter().all(|line| line.inputs.get("new").is_some()));
     assert!(log.is_sorted_by_key(|line| line.decision.at));
 }
+
+#[test]
+fn a_request_id_used_for_something_else_is_refused() {
+    let mut mesh = upgrading();
+    let now = mesh.now;
+    let (first, _) = mesh.engine().command(&request(Command::Pause, "r1"), now);
+    first.unwrap();
+    let (other, _) = mesh.engine().command(&request(Command::Resume, "r1"), now);
+    assert!(matches!(other, Err(Refusal::NotNow(_))), "{other:?}");
+    assert!(mesh.status().unwrap().paused);
+}

@@ -3,6 +3,7 @@
 use super::Invalid;
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -45,6 +46,12 @@ pub(super) fn fingerprint(dir: &Path) -> Vec<(String, u64, Option<SystemTime>)> 
             Some((name, data.len(), data.modified().ok()))
         })
         .collect()
+}
+
+/// Which folder it is that has this path now; None where there is none.
+pub(super) fn identity(dir: &Path) -> Option<(u64, u64)> {
+    let data = fs::metadata(dir).ok()?;
+    Some((data.dev(), data.ino()))
 }
 
 fn manifests(dir: &Path) -> Result<Vec<(String, PathBuf)>, Invalid> {

@@ -2,7 +2,8 @@
 //!
 //! A change is read when the folder has been quiet for a moment, and what was read counts only if
 //! nothing changed meanwhile: a file that an editor is just writing is not taken for an empty one.
-//! Where the kernel can't tell of changes, the folder is looked at every two seconds.
+//! The kernel tells of changes at once; besides, the folder is looked at every two seconds, for where
+//! it can't tell: another folder put in the place of this one, a network file system.
 
 use super::{Invalid, folder, read};
 use crate::model::Catalog;
@@ -22,7 +23,7 @@ use tokio::{
 
 /// How long the folder must be quiet before it is read.
 const QUIET: Duration = Duration::from_millis(50);
-/// How often it is looked at where the kernel does not tell.
+/// How often it is looked at, whatever the kernel tells.
 const POLL: Duration = Duration::from_secs(2);
 /// How often a folder that changes all the time is waited for.
 const PATIENCE: u32 = 20;
@@ -32,9 +33,15 @@ type Reading = Result<Catalog, Vec<Invalid>>;
 /// Sends what the folder holds: at once, and again after every change. Ends when nobody listens.
 pub async fn watch(dir: PathBuf, out: mpsc::Sender<Reading>) {
     let changed = Arc::new(Notify::new());
-    let mut watcher = subscribe(&dir, &changed);
+    let mut watched = (folder::identity(&dir), subscribe(&dir, &changed));
     let mut sent: Option<Reading> = None;
     loop {
+        let identity = folder::identity(&dir);
+        if identity != watched.0 || watched.1.is_none() {
+            // The kernel tells of the folder that was there, not of what came in its place.
+            watched = (identity, subscribe(&dir, &changed));
+        }
+        let print = folder::fingerprint(&dir);
         if let Some(reading) = settle(&dir, &changed).await
             && sent.as_ref() != Some(&reading)
         {
@@ -43,16 +50,18 @@ pub async fn watch(dir: PathBuf, out: mpsc::Sender<Reading>) {
                 return;
             }
         }
-        if !dir.is_dir() {
-            // The kernel tells of what was there, not of what may come in its place.
-            watcher = None;
-        } else if watcher.is_none() {
-            watcher = subscribe(&dir, &changed);
-        }
-        tokio::select! {
-            () = changed.notified() => {}
-            () = sleep(POLL), if watcher.is_none() => {}
-            () = out.closed() => return,
+        loop {
+            tokio::select! {
+                () = changed.notified() => break,
+                () = sleep(POLL) => {
+                    let same = folder::identity(&dir) == watched.0
+                        && folder::fingerprint(&dir) == print;
+                    if !same {
+                        break;
+                    }
+                }
+                () = out.closed() => return,
+            }
         }
     }
 }

@@ -236,7 +236,7 @@ fn a_command_out_of_place_is_refused_with_a_condition() {
 fn a_policy_edited_midway_goes_on_from_the_present_weight() {
     let mut world = World::warmed_up(policy());
     world.policy.steps = vec![step(1, 10), step(2, 10), step(30, 5), step(100, 0)];
-    world.look();
+    world.pass(10);
     world.stands_at(Phase::Shifting, 30);
     assert_eq!(world.status.step, 2);
 }
@@ -296,4 +296,14 @@ fn shares_add_up_to_everything() {
         shares(&begin(&policy(), 3, START)),
         (Share::ZERO, Share::ALL)
     );
+}
+
+#[test]
+fn a_policy_edited_midway_ends_no_hold_early() {
+    let mut world = World::warmed_up(policy());
+    world.policy.steps = vec![step(2, 10), step(10, 10), step(100, 0)];
+    world.pass(9);
+    world.stands_at(Phase::WarmUp, 5);
+    world.pass(1);
+    world.stands_at(Phase::Shifting, 10);
 }

@@ -128,3 +128,15 @@ fn pausing_keeps_the_old_instances() {
     world.pass(1_000);
     assert!(world.status.drained.is_empty());
 }
+
+#[test]
+fn a_service_without_any_instance_has_not_succeeded() {
+    let mut world = World::draining(policy());
+    let new = std::mem::take(&mut world.new);
+    world.old.clear();
+    world.look();
+    world.stands_at(Phase::Draining, 100);
+    world.new = new;
+    world.look();
+    world.stands_at(Phase::Succeeded, 100);
+}

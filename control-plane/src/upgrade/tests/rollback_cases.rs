@@ -77,6 +77,7 @@ fn two_versions_that_fail_alike_stand_still() {
     let mut world = World::warmed_up(policy());
     world.new[0].ejected_by = 1;
     world.old[0].consecutive_failures = 3;
+    world.old[1].consecutive_failures = 3;
     world.pass(100);
     world.stands_at(Phase::WarmUp, 5);
     assert!(world.status.paused);
@@ -96,6 +97,7 @@ fn a_person_rolls_back_even_where_both_fail() {
     let mut world = World::warmed_up(policy());
     world.new[0].ejected_by = 1;
     world.old[0].ejected_by = 1;
+    world.old[1].ejected_by = 1;
     world.look();
     world.command(rollback());
     assert_eq!(world.status.phase, Phase::RollingBack);
@@ -217,4 +219,43 @@ fn a_rollback_after_the_end_is_refused() {
         world.status.conditions["CommandRefused"].reason,
         "NothingToRollBack"
     );
+}
+
+#[test]
+fn one_old_instance_that_is_broken_for_long_keeps_no_bad_version_in_place() {
+    let mut world = World::warmed_up(policy());
+    world.old[0].consecutive_failures = 10_000;
+    world.new[0].consecutive_failures = 3;
+    world.acks = false;
+    world.look();
+    world.stands_at(Phase::RollingBack, 0);
+}
+
+#[test]
+fn a_proxy_that_refuses_the_way_back_does_not_hold_it_up_for_ever() {
+    let mut world = World::warmed_up(policy());
+    world.acks = false;
+    world.pass(10);
+    world.nack = Some("route.cluster: unknown".to_owned());
+    world.look();
+    world.pass(59);
+    assert_eq!(world.status.applied_at, None);
+    world.pass(1);
+    assert!(world.status.applied_at.is_some());
+    assert!(world.rules().contains(&"Refused"));
+    world.pass(60);
+    assert_eq!(world.status.phase, Phase::RolledBack);
+}
+
+#[test]
+fn a_run_whose_two_versions_are_gone_gives_way_to_a_third() {
+    let mut world = World::warmed_up(policy());
+    world.old.clear();
+    world.new.clear();
+    world.look();
+    world.stands_at(Phase::WarmUp, 5);
+    world.others = 1;
+    world.look();
+    world.stands_at(Phase::RolledBack, 0);
+    assert!(world.rules().contains(&"Superseded"));
 }

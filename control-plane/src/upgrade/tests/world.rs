@@ -61,6 +61,7 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) old: Vec<InstanceObservation>,
     pub(super) new: Vec<InstanceObservation>,
+    pub(super) others: u32,
     pub(super) last_old_session: Option<Timestamp>,
     /// The proxy ACKs at once.
     pub(super) acks: bool,
@@ -76,6 +77,7 @@ pub(super) fn instances(version: &str, count: usize, ready: bool) -> Vec<Instanc
         .map(|n| InstanceObservation {
             workload: Key::new("shop", &format!("checkout-{version}-{n}")),
             ready,
+            checked: true,
             consecutive_failures: 0,
             ejected_by: 0,
             active: 0,
@@ -95,6 +97,7 @@ impl World {
             now: START,
             old: instances("v1", 3, true),
             new: instances("v2", 3, true),
+            others: 0,
             last_old_session: None,
             acks: true,
             acked: 0,
@@ -162,6 +165,7 @@ impl World {
         Observation {
             old: self.old.clone(),
             new: self.new.clone(),
+            others: self.others,
             applied: Applied {
                 acked: u32::from(!behind),
                 total: 1,

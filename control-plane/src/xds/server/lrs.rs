@@ -158,7 +158,8 @@ fn add(sample: &mut EndpointSample, named: &EndpointLoadMetricStats) {
             .ok()
             .filter(|bound| metric::LATENCY_BOUNDS_US.contains(bound))
         {
-            *sample.latency.entry(bound).or_default() += count;
+            let requests = sample.latency.entry(bound).or_default();
+            *requests = requests.saturating_add(count);
         }
         return;
     }

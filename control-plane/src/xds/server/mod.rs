@@ -6,6 +6,7 @@
 //! nobody but itself, and it awaits the engine when reporting, so that nothing is lost.
 
 mod ads;
+mod goodbye;
 mod hds;
 mod lrs;
 mod registry;
@@ -19,6 +20,7 @@ use envoy_types::pb::envoy::service::{
     health::v3::health_discovery_service_server::HealthDiscoveryServiceServer,
     load_stats::v3::load_reporting_service_server::LoadReportingServiceServer,
 };
+pub use goodbye::Goodbyes;
 use registry::Registry;
 use std::{
     pin::Pin,
@@ -70,8 +72,8 @@ impl Server {
     }
 
     /// The aggregated discovery service, both variants.
-    pub fn ads(&self) -> AggregatedDiscoveryServiceServer<Self> {
-        AggregatedDiscoveryServiceServer::new(self.clone())
+    pub fn ads(&self) -> Goodbyes<AggregatedDiscoveryServiceServer<Self>> {
+        Goodbyes(AggregatedDiscoveryServiceServer::new(self.clone()))
     }
 
     /// The load reporting service.

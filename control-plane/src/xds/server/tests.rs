@@ -210,6 +210,46 @@ async fn a_goodbye_ends_a_proxy_clean() {
     assert!(gone(&mut running.observed).await);
 }
 
+/// A client that resets its stream, or (`NO_ERROR`) whose connection's keep-alive went unanswered.
+async fn resets_as_goodbye(reason: h2::Reason) -> bool {
+    let mut running = run(split(1, 0)).await;
+    let socket = tokio::net::TcpStream::connect(running.address)
+        .await
+        .unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = tonic::codegen::http::Request::post(format!(
+        "http://{}/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+        running.address
+    ))
+    .header("content-type", "application/grpc")
+    .body(())
+    .unwrap();
+    let mut client = client.ready().await.unwrap();
+    let (_response, mut stream) = client.send_request(request, false).unwrap();
+    let first = DeltaDiscoveryRequest {
+        node: Some(node("web-0")),
+        ..ask(ResourceType::VirtualHost, &[HOST])
+    };
+    let message = prost::Message::encode_to_vec(&first);
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend(message);
+    stream.send_data(frame.into(), false).unwrap();
+    proxy(&mut running.observed).await;
+    stream.send_reset(reason);
+    let clean = gone(&mut running.observed).await;
+    connection.abort();
+    clean
+}
+
+#[tokio::test]
+async fn a_reset_stream_is_no_goodbye() {
+    for reason in [h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
+        assert!(!resets_as_goodbye(reason).await, "{reason}");
+    }
+}
+
 #[tokio::test]
 async fn a_broken_connection_does_not() {
     let mut running = run(split(1, 0)).await;

@@ -13,6 +13,9 @@ pub(super) type Told = Option<Arc<str>>;
 /// How many refused versions of one resource are remembered.
 const REFUSED_KEPT: usize = 8;
 
+/// How many refused sets are remembered.
+const REFUSED_SETS_KEPT: usize = 64;
+
 /// One type's subscription.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
@@ -174,6 +177,9 @@ impl Subscription {
         let Some(response) = self.outstanding.remove(position) else {
             return;
         };
+        if self.refused_sets.len() >= REFUSED_SETS_KEPT {
+            self.refused_sets.pop_first();
+        }
         self.refused_sets.insert(response.set_version.clone());
         self.nack = Some(message.to_owned());
         let named = |name: &Arc<str>| message.contains(name.as_ref());

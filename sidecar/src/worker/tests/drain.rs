@@ -1,12 +1,28 @@
-use super::{LONG, Sidecar, app::App, empty, full, mesh::Mesh, text};
-use crate::upstream::Protocol;
+use super::{
+    Client, LONG, Sidecar,
+    app::App,
+    empty, full,
+    mesh::{Mesh, answering, outbound},
+    text,
+};
+use crate::{
+    local::{Limits, Local},
+    model::Action,
+    upstream::Protocol,
+    worker::settled,
+};
+use futures_util::{
+    FutureExt,
+    future::{Either, select},
+};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
+    task::{LocalSet, spawn_local},
 };
 
 /// Answers once a permit is given.
@@ -129,7 +145,7 @@ async fn connections_to_a_draining_endpoint_are_dropped_when_idle() {
 }
 
 #[tokio::test]
-async fn an_open_stream_is_listed_until_it_ends() {
+async fn a_connection_between_requests_is_listed_without_any_under_way() {
     let app = App::start(Protocol::Http1, |request| async {
         Response::new(request.into_body().boxed())
     })
@@ -144,4 +160,58 @@ async fn an_open_stream_is_listed_until_it_ends() {
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].protocol, listed[0].active), ("http/1.1", 0));
     assert!(!listed[0].inbound);
+}
+
+#[tokio::test]
+async fn whoever_sends_in_the_quiet_time_is_answered() {
+    let app = App::named("v1").await;
+    let change = |settings: &mut crate::worker::Settings| settings.quiet = LONG;
+    let sidecar = Sidecar::start_with(Mesh::single(app.address).snapshot(), change);
+    let mut idle: Client = sidecar.connect().await;
+    idle.get("/", &[]).await;
+    let mut drained = sidecar.drain(LONG * 2);
+    sidecar.connections().await;
+    let answer = idle.get("/", &[]).await;
+    assert_eq!(answer.headers()["connection"], "close");
+    assert!(drained.try_recv().is_err());
+}
+
+#[test]
+fn the_drain_waits_until_a_client_has_taken_all_of_its_answer() {
+    let answer = Action::DirectResponse {
+        status: StatusCode::OK,
+        body: vec![b'x'; 10_000].into(),
+    };
+    let mut snapshot = Mesh::single(([127, 0, 0, 1], 9).into()).snapshot();
+    snapshot.outbound = Some(Arc::new(outbound(Some(answering(answer)))));
+    let limits = Limits {
+        mark: None,
+        started: std::time::Instant::now(),
+        detect: LONG,
+        on_demand: LONG,
+        quiet: Duration::ZERO,
+        own: Vec::new(),
+    };
+    let (questions, _asked) = mpsc::unbounded_channel();
+    let test = async {
+        let local = Local::new(limits, 1, Arc::new(snapshot), questions);
+        let (mut client, stream) = duplex(1_000);
+        let serving = Rc::clone(&local);
+        spawn_local(async move {
+            let peer = ([127, 0, 0, 1], 1).into();
+            let entry = serving.connections.open(false, peer, None);
+            crate::http::serve(&serving, &entry, stream, Protocol::Http1).await;
+        });
+        let request = b"GET / HTTP/1.1\r\nhost: checkout.shop\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        client.read_u8().await.unwrap();
+        // The request has ended; its answer has not left.
+        local.drain.finished().await;
+        let mut settled = pin!(settled(&local));
+        assert!(settled.as_mut().now_or_never().is_none());
+        let mut part = [0; 1_000];
+        while let Either::Left(_) = select(pin!(client.read(&mut part)), &mut settled).await {}
+    };
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    LocalSet::new().block_on(&runtime.enable_all().build().unwrap(), test);
 }

@@ -20,7 +20,7 @@ use tokio::{
     net::TcpListener,
 };
 
-fn fuse(gateway: u32, any: u32) -> OutlierDetection {
+pub(super) fn fuse(gateway: u32, any: u32) -> OutlierDetection {
     OutlierDetection {
         consecutive_gateway_failure: Some(gateway),
         consecutive_5xx: Some(any),

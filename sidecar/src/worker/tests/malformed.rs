@@ -1,5 +1,11 @@
-use super::{Sidecar, app::App, mesh::Mesh};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use super::{Sidecar, app::App, full, mesh::Mesh};
+use http::Response;
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Semaphore,
+};
 
 async fn refused(requests: &[&str]) {
     let app = App::named("reached").await;
@@ -81,4 +87,83 @@ async fn a_coding_that_would_be_lost_is_not_implemented() {
     let answer = sidecar.raw(request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 501"), "{answer}");
     assert_eq!(app.requests(), 0);
+}
+
+#[tokio::test]
+async fn what_calls_itself_grpc_is_refused_all_the_same() {
+    refused(&[
+        "POST / HTTP/1.1\r\nhost: checkout.shop\r\ncontent-type: application/grpc\r\n\
+         content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\ncontent-type: application/grpc\r\n\r\n",
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_conflict_in_a_request_sent_ahead_is_seen_too() {
+    let bad = "POST / HTTP/1.1\r\nhost: checkout.shop\r\ncontent-length: 3\r\n\
+               transfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    for good in [
+        "GET / HTTP/1.1\r\nhost: checkout.shop\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: checkout.shop\r\ncontent-length: 3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: checkout.shop\r\ntransfer-encoding: chunked\r\n\r\n\
+         3;x=y\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n",
+    ] {
+        let app = App::http1(|request| async {
+            request.into_body().collect().await.unwrap();
+            Response::new(full("reached"))
+        })
+        .await;
+        let sidecar = Sidecar::start(Mesh::single(app.address).snapshot());
+        let answer = sidecar.raw(format!("{good}{good}{bad}").as_bytes()).await;
+        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 400").count(), 1, "{answer}");
+        assert_eq!(app.requests(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_the_clients_fault_and_not_the_endpoints() {
+    let arrived = Arc::new(Semaphore::new(0));
+    let seen = Arc::clone(&arrived);
+    let app = App::http1(move |request| {
+        seen.add_permits(1);
+        async {
+            request.into_body().collect().await.ok();
+            Response::new(full("done"))
+        }
+    })
+    .await;
+    let mut mesh = Mesh::single(app.address);
+    mesh.fuse = Some(super::failure::fuse(1, 1));
+    let sidecar = Sidecar::start(mesh.snapshot());
+    let head = "POST / HTTP/1.1\r\nhost: checkout.shop\r\ntransfer-encoding: chunked\r\n\r\n";
+    for bad in ["3\r\nabc\r\nZZ\r\n", "3\r\nabcd\r\n0\r\n\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(sidecar.address)
+            .await
+            .unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        arrived.acquire().await.unwrap().forget();
+        stream.write_all(bad.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 400"),
+            "{bad:?} gave {answer:?}"
+        );
+    }
+    // So is a client that goes away in the midst of its body.
+    let mut stream = tokio::net::TcpStream::connect(sidecar.address)
+        .await
+        .unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    arrived.acquire().await.unwrap().forget();
+    drop(stream);
+    while !sidecar.connections().await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let load = sidecar.load().await;
+    assert!(load.ejected.is_empty());
+    let numbers = load.clusters.values().next().unwrap().values().next();
+    assert_eq!(numbers.unwrap().errors, 0);
 }

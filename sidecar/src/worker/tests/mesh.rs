@@ -164,6 +164,16 @@ fn route(headers: Vec<HeaderMatcher>, action: Action) -> Route {
     }
 }
 
+/// A virtual host that answers by itself.
+pub(super) fn answering(answer: Action) -> Arc<VirtualHost> {
+    Arc::new(VirtualHost {
+        name: format!("{HOST}:80").into(),
+        routes: vec![route(Vec::new(), answer)],
+        retry: RetryPolicy::default(),
+        session_cookie: None,
+    })
+}
+
 /// `virtualOutbound` with port 80; without a host it is on demand.
 pub(super) fn outbound(host: Option<Arc<VirtualHost>>) -> Listener {
     let routes = Arc::new(RouteConfiguration {

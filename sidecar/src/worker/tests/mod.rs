@@ -60,6 +60,7 @@ impl Sidecar {
         let address = outbound.local_addr().unwrap();
         let mut settings = Settings::new(outbound, Instant::now(), 7);
         settings.on_demand_timeout = LONG;
+        settings.quiet = Duration::ZERO;
         change(&mut settings);
         let (commands, receiver) = mpsc::unbounded_channel();
         let (questions, asked) = mpsc::unbounded_channel();

@@ -56,6 +56,11 @@ impl Link {
         }
     }
 
+    /// True while there is no stream, nor one that opens.
+    pub(super) const fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting(_))
+    }
+
     /// Opens a stream that begins with these requests.
     pub(super) fn open(&mut self, first: Vec<DeltaDiscoveryRequest>) {
         let (sender, receiver) = mpsc::unbounded_channel();

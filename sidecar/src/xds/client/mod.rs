@@ -173,7 +173,10 @@ impl Client {
                 .deadline()
                 .map_or_else(|| Instant::now() + FAR, |deadline| self.started + deadline);
             tokio::select! {
-                event = self.link.next() => self.on_event(event),
+                // A new stream begins with what is in force, and that must be so in every worker.
+                event = self.link.next(), if self.publishing.is_empty() || !self.link.is_waiting() => {
+                    self.on_event(event);
+                }
                 Some(question) = self.questions.recv() => {
                     debug!(?question, "asking the control plane");
                     let step = self.stream.ask(&question, self.now());

@@ -179,7 +179,10 @@ impl Stream {
                 if self.hosts.contains(&name) {
                     return Step::default();
                 }
-                self.hosts.insert(Name::from(name));
+                let in_force = &self.in_force;
+                self.hosts.insert(Name::from(name), |name| {
+                    in_force.contains_key(&(Kind::VirtualHost, Arc::clone(name)))
+                });
             }
             Question::Destination(destination) => {
                 let name = ClusterName::OutboundAddress {
@@ -190,7 +193,10 @@ impl Stream {
                 if self.destinations.contains(&name) {
                     return Step::default();
                 }
-                self.destinations.insert(Name::from(name));
+                let in_force = &self.in_force;
+                self.destinations.insert(Name::from(name), |name| {
+                    in_force.contains_key(&(Kind::Cluster, Arc::clone(name)))
+                });
             }
         }
         self.step(now)

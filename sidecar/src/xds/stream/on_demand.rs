@@ -1,4 +1,5 @@
-//! The names that requests asked for: bounded, the oldest go first.
+//! The names that requests asked for: bounded. Those that lead nowhere go first, so that a client
+//! that asks for many does not push out what serves others; of these the oldest.
 
 use crate::store::resource::Name;
 use std::collections::{BTreeSet, VecDeque};
@@ -21,17 +22,19 @@ impl OnDemand {
         }
     }
 
-    /// Adds a name; the oldest leaves where there is no room.
-    pub(super) fn insert(&mut self, name: Name) {
-        if !self.names.insert(Name::clone(&name)) {
+    /// Adds a name. Where there is no room the oldest that is not `in_force` leaves, else the oldest.
+    pub(super) fn insert(&mut self, name: Name, in_force: impl Fn(&Name) -> bool) {
+        if self.names.contains(&name) {
             return;
         }
-        self.order.push_back(name);
-        if self.order.len() > self.limit
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.names.remove(&oldest);
+        if self.order.len() >= self.limit {
+            let idle = self.order.iter().position(|name| !in_force(name));
+            if let Some(leaves) = self.order.remove(idle.unwrap_or(0)) {
+                self.names.remove(&leaves);
+            }
         }
+        self.names.insert(Name::clone(&name));
+        self.order.push_back(name);
     }
 
     /// True where it was asked for and not dropped since.

@@ -127,9 +127,9 @@ impl Stream {
 
     fn restore_one(&mut self, kind: Kind, name: Name, known: Known, now: Duration) {
         match kind {
-            Kind::VirtualHost => self.hosts.insert(Arc::clone(&name)),
+            Kind::VirtualHost => self.hosts.insert(Arc::clone(&name), |_| true),
             Kind::Cluster if destination(kind, &name).is_some() => {
-                self.destinations.insert(Arc::clone(&name));
+                self.destinations.insert(Arc::clone(&name), |_| true);
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use super::{
 use crate::{store::resource::Name, xds::decode::Kind};
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -91,14 +91,13 @@ impl Stream {
         self.refused.remove(key);
     }
 
-    fn versions(&self, kind: Kind) -> std::collections::HashMap<String, String> {
-        self.latest
+    /// What is in force: a server takes a version that it is told for acknowledged, so what is held
+    /// back must not be among them. It is sent again.
+    fn versions(&self, kind: Kind) -> HashMap<String, String> {
+        self.in_force
             .iter()
             .filter(|((of, _), _)| *of == kind)
-            .filter_map(|((_, name), slot)| {
-                let known = slot.known.as_ref()?;
-                Some((name.to_string(), known.version.clone()))
-            })
+            .map(|((_, name), known)| (name.to_string(), known.version.clone()))
             .collect()
     }
 

@@ -424,6 +424,24 @@ fn a_new_stream_asks_with_the_versions_at_hand() {
 }
 
 #[test]
+fn a_new_stream_does_not_claim_what_is_held_back() {
+    let mut test = Test::serving();
+    let version = |test: &mut Test| {
+        let requests = test.stream.connected();
+        let mut hosts = requests
+            .iter()
+            .filter(|request| request.type_url == Kind::VirtualHost.type_url());
+        hosts.next().unwrap().initial_resource_versions[HOST].clone()
+    };
+    let serving = version(&mut test);
+    test.receive_host(&[("v2", 500), ("v1", 9_500)]);
+    assert_eq!(version(&mut test), serving);
+    test.receive_cluster(V2);
+    test.receive_endpoints(V2);
+    assert_ne!(version(&mut test), serving);
+}
+
+#[test]
 fn what_was_saved_is_in_force_after_a_restart() {
     let test = Test::serving();
     let mut again = Stream::new(Node::default());
@@ -487,8 +505,18 @@ fn a_listener_that_is_removed_is_gone_at_once() {
 fn the_oldest_host_leaves_where_there_is_no_room() {
     let mut names = super::OnDemand::new(2);
     for name in ["a", "b", "a", "c"] {
-        names.insert(Name::from(name));
+        names.insert(Name::from(name), |_| true);
     }
     assert!(!names.contains("a"));
     assert!(names.contains("b") && names.contains("c"));
+}
+
+#[test]
+fn a_host_in_force_is_not_pushed_out_by_those_that_lead_nowhere() {
+    let mut names = super::OnDemand::new(2);
+    for name in ["service", "x", "y", "z"] {
+        names.insert(Name::from(name), |name| &**name == "service");
+    }
+    assert!(names.contains("service") && names.contains("z"));
+    assert!(!names.contains("x") && !names.contains("y"));
 }

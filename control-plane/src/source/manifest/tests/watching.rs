@@ -48,3 +48,28 @@ async fn watching_outlives_its_folder() {
     drop(readings);
     watching.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_folder_put_in_the_place_of_another_is_watched_like_that() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, link) = (parent.path().join("first"), parent.path().join("manifests"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("a.yaml"), SERVICE).unwrap();
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    let (out, mut readings) = mpsc::channel(4);
+    let watching = tokio::spawn(watch(link.clone(), out));
+    assert!(readings.recv().await.unwrap().is_ok());
+    let second = parent.path().join("second");
+    fs::create_dir(&second).unwrap();
+    let changed = SERVICE.replace("8080", "8081");
+    fs::write(second.join("a.yaml"), changed).unwrap();
+    std::os::unix::fs::symlink(&second, parent.path().join("new")).unwrap();
+    fs::rename(parent.path().join("new"), &link).unwrap();
+    let catalog = readings.recv().await.unwrap().unwrap();
+    assert_eq!(catalog.services[&checkout()].ports[0].target_port, 8081);
+    fs::write(second.join("a.yaml"), SERVICE).unwrap();
+    let catalog = readings.recv().await.unwrap().unwrap();
+    assert_eq!(catalog.services[&checkout()].ports[0].target_port, 8080);
+    drop(readings);
+    watching.await.unwrap();
+}

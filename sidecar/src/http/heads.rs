@@ -1,0 +1,224 @@
+//! Follows an HTTP/1 client's bytes from head to head. Pure.
+//!
+//! It knows as much of the framing as it takes to find the next head, and of a head only whether it
+//! gives two lengths. What it can't follow is left to the parser, which refuses it.
+
+/// As long as the longest line that matters: a length, or a chunk's size.
+const LINE: usize = 64;
+
+/// Where the next byte belongs.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Head,
+    Body(u64),
+    ChunkSize,
+    Chunk(u64),
+    ChunkEnd,
+    Trailers,
+    /// It can't be told any more.
+    Lost,
+}
+
+/// What a head's `Content-Length` says.
+#[derive(Clone, Copy, Debug, Default)]
+enum Length {
+    #[default]
+    Absent,
+    Known(u64),
+    Unreadable,
+}
+
+/// The heads of one connection, as far as its bytes were read.
+#[derive(Debug)]
+pub(super) struct Heads {
+    at: At,
+    line: [u8; LINE],
+    line_length: usize,
+    /// Of the head that is being read: it has a request line, a length, a coding.
+    begun: bool,
+    length: Length,
+    coding: bool,
+    ended: u64,
+}
+
+impl Default for Heads {
+    fn default() -> Self {
+        Self {
+            at: At::Head,
+            line: [0; LINE],
+            line_length: 0,
+            begun: false,
+            length: Length::Absent,
+            coding: false,
+            ended: 0,
+        }
+    }
+}
+
+impl Heads {
+    /// Reads on. Some: the head of that number (from 1) has both `Content-Length` and
+    /// `Transfer-Encoding`; nothing behind it can be trusted, so this is said once at most.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<u64> {
+        while !bytes.is_empty() {
+            bytes = match self.at {
+                At::Lost => return None,
+                At::Body(left) => self.skip(left, At::Body, At::Head, bytes),
+                At::Chunk(left) => self.skip(left, At::Chunk, At::ChunkEnd, bytes),
+                At::Head | At::ChunkSize | At::ChunkEnd | At::Trailers => {
+                    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+                        self.extend(bytes);
+                        return None;
+                    };
+                    let (line, rest) = bytes.split_at(end);
+                    self.extend(line);
+                    if self.end_line() {
+                        return Some(self.ended);
+                    }
+                    rest.get(1..).unwrap_or_default()
+                }
+            };
+        }
+        None
+    }
+
+    fn skip<'b>(
+        &mut self,
+        left: u64,
+        within: fn(u64) -> At,
+        after: At,
+        bytes: &'b [u8],
+    ) -> &'b [u8] {
+        let here = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left.saturating_sub(u64::try_from(here).unwrap_or(u64::MAX));
+        self.at = if left == 0 { after } else { within(left) };
+        bytes.get(here..).unwrap_or_default()
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        if let Some(free) = self.line.get_mut(self.line_length..) {
+            for (place, byte) in free.iter_mut().zip(bytes) {
+                *place = *byte;
+            }
+        }
+        self.line_length = self.line_length.saturating_add(bytes.len());
+    }
+
+    /// True where that line ended a head with two lengths.
+    fn end_line(&mut self) -> bool {
+        let length = std::mem::take(&mut self.line_length);
+        let line = self.line;
+        let line = line.get(..length.min(LINE)).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let whole = length <= LINE;
+        match self.at {
+            At::Head if !line.is_empty() => self.field(line, whole),
+            // Empty lines may stand before a request line.
+            At::Head if self.begun => return self.end_head(),
+            At::ChunkSize => {
+                self.at = match number(line, 16) {
+                    Some(0) => At::Trailers,
+                    Some(size) => At::Chunk(size),
+                    None => At::Lost,
+                }
+            }
+            At::ChunkEnd => self.at = At::ChunkSize,
+            At::Trailers if line.is_empty() => self.at = At::Head,
+            _ => {}
+        }
+        false
+    }
+
+    /// The request line, or a field's.
+    fn field(&mut self, line: &[u8], whole: bool) {
+        self.begun = true;
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let name = parts.next().unwrap_or_default();
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let value = parts.next().unwrap_or_default().trim_ascii();
+            let length = number(value, 10).filter(|_| whole);
+            self.length = length.map_or(Length::Unreadable, Length::Known);
+        }
+        self.coding |= name.eq_ignore_ascii_case(b"transfer-encoding");
+    }
+
+    fn end_head(&mut self) -> bool {
+        self.ended += 1;
+        self.begun = false;
+        let coding = std::mem::take(&mut self.coding);
+        let length = std::mem::take(&mut self.length);
+        self.at = match (length, coding) {
+            (Length::Known(_), true) | (Length::Unreadable, _) => At::Lost,
+            (Length::Absent, true) => At::ChunkSize,
+            (Length::Absent | Length::Known(0), false) => At::Head,
+            (Length::Known(length), false) => At::Body(length),
+        };
+        coding && !matches!(length, Length::Absent)
+    }
+}
+
+/// The number that a line begins with.
+fn number(line: &[u8], radix: u32) -> Option<u64> {
+    let is_digit = |byte: &u8| char::from(*byte).is_digit(radix);
+    let end = line.iter().position(|byte| !is_digit(byte));
+    let digits = line.get(..end.unwrap_or(line.len()))?;
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Heads;
+    use proptest::prelude::{any, prop, proptest};
+
+    const BOTH: &[u8] = b"\r\nPOST / HTTP/1.1\r\nhost: a\r\nContent-Length: 5\r\n\
+        transfer-ENCODING: chunked\r\n\r\nrest";
+    const AHEAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n\
+        POST / HTTP/1.1\r\ncontent-length: 30\r\n\r\nX: 1\r\n\r\ntransfer-encoding: \r\n\r\n\r\n\
+        POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n\
+        A;name=value\r\n\r\n\r\n\r\n\r\n\r\n\r\n0\r\ncontent-length: 3\r\n\r\n";
+
+    fn conflict(parts: &[&[u8]]) -> Option<u64> {
+        let mut heads = Heads::default();
+        let mut found = None;
+        for part in parts {
+            found = found.or_else(|| heads.read(part));
+        }
+        found
+    }
+
+    #[test]
+    fn two_lengths_in_one_head_are_seen() {
+        assert_eq!(conflict(&[BOTH]), Some(1));
+        let names = b"GET / HTTP/1.1\r\nTransfer-Encodings: a\r\nX: content-length:\r\n\r\n";
+        assert_eq!(conflict(&[names]), None);
+    }
+
+    #[test]
+    fn heads_behind_bodies_are_found_and_bodies_are_not_taken_for_heads() {
+        assert_eq!(conflict(&[AHEAD]), None);
+        assert_eq!(conflict(&[AHEAD, BOTH]), Some(4));
+    }
+
+    #[test]
+    fn what_can_not_be_followed_is_left_to_the_parser() {
+        for lost in [
+            &b"POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n"[..],
+            b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
+        ] {
+            assert_eq!(conflict(&[lost, BOTH]), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_not_matter_how_the_bytes_are_cut(cut in 0..AHEAD.len() + BOTH.len() - 4) {
+            let all = [AHEAD, BOTH].concat();
+            let (one, other) = all.split_at(cut);
+            assert_eq!(conflict(&[one, other]), Some(4));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            conflict(&[&bytes]);
+        }
+    }
+}
