@@ -1,6 +1,6 @@
 //! HDS: a Pod's own sidecar checks its application and says what it found.
 
-use super::{Responses, Server, channel, no_node};
+use super::{Responses, Server, no_node, spawn_serving};
 use crate::{
     model::{HealthSample, Observed},
     xds::translate::Node,
@@ -26,16 +26,10 @@ impl HealthDiscoveryService for Server {
         &self,
         request: Request<Streaming<FromClient>>,
     ) -> Result<Response<Self::StreamHealthCheckStream>, Status> {
-        let (responses, stream) = channel();
-        let server = self.clone();
-        let requests = request.into_inner();
-        tokio::spawn(async move {
-            if let Err(status) = serve(server, requests, &responses).await {
-                // The client may be gone; then nobody is to be told.
-                let _gone = responses.send(Err(status)).await;
-            }
-        });
-        Ok(Response::new(stream))
+        let (server, requests) = (self.clone(), request.into_inner());
+        Ok(spawn_serving(|responses| {
+            serve(server, requests, responses)
+        }))
     }
 
     async fn fetch_health_check(
@@ -51,7 +45,7 @@ impl HealthDiscoveryService for Server {
 async fn serve(
     server: Server,
     mut requests: Streaming<FromClient>,
-    responses: &Sender,
+    responses: Sender,
 ) -> Result<(), Status> {
     let mut ending = server.ending();
     let mut snapshots = server.snapshots.clone();

@@ -1,6 +1,6 @@
 //! LRS: what proxies measured.
 
-use super::{Responses, Server, channel, no_node};
+use super::{Responses, Server, no_node, spawn_serving};
 use crate::{
     model::{EndpointSample, LoadSample, Observed, Timestamp},
     xds::translate::{Node, duration},
@@ -28,16 +28,10 @@ impl LoadReportingService for Server {
         &self,
         request: Request<Streaming<LoadStatsRequest>>,
     ) -> Result<Response<Self::StreamLoadStatsStream>, Status> {
-        let (responses, stream) = channel();
-        let server = self.clone();
-        let requests = request.into_inner();
-        tokio::spawn(async move {
-            if let Err(status) = serve(server, requests, &responses).await {
-                // The client may be gone; then nobody is to be told.
-                let _gone = responses.send(Err(status)).await;
-            }
-        });
-        Ok(Response::new(stream))
+        let (server, requests) = (self.clone(), request.into_inner());
+        Ok(spawn_serving(|responses| {
+            serve(server, requests, responses)
+        }))
     }
 }
 
@@ -46,7 +40,7 @@ type Sender = tokio::sync::mpsc::Sender<Result<LoadStatsResponse, Status>>;
 async fn serve(
     server: Server,
     mut requests: Streaming<LoadStatsRequest>,
-    responses: &Sender,
+    responses: Sender,
 ) -> Result<(), Status> {
     let mut ending = server.ending();
     let mut interval = server.report_interval.clone();

@@ -32,7 +32,7 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::Status;
+use tonic::{Response, Status};
 
 /// Responses that may wait for a client to read them.
 const RESPONSES_WAITING: usize = 4;
@@ -116,6 +116,25 @@ impl Ending {
 fn channel<T: Send + 'static>() -> (mpsc::Sender<Result<T, Status>>, Responses<T>) {
     let (sender, receiver) = mpsc::channel(RESPONSES_WAITING);
     (sender, Box::pin(ReceiverStream::new(receiver)))
+}
+
+/// Serves a client on a task of its own; what that fails with is the stream's last word.
+fn spawn_serving<T, F>(
+    serve: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F,
+) -> Response<Responses<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let (responses, stream) = channel();
+    let serving = serve(responses.clone());
+    tokio::spawn(async move {
+        if let Err(status) = serving.await {
+            // The client may be gone; then nobody is to be told.
+            let _gone = responses.send(Err(status)).await;
+        }
+    });
+    Response::new(stream)
 }
 
 fn no_node() -> Status {
