@@ -74,6 +74,19 @@ pub mod metric {
     pub const CONNECTIONS_OPENED: &str = "segue.cx_opened";
     /// 1 while the reporting proxy's outlier detection keeps the endpoint ejected.
     pub const EJECTED: &str = "segue.ejected";
+    /// Of the errors since the last report, those that the application answered itself: a 5xx, or
+    /// a gRPC status that Envoy counts as one.
+    pub const ERRORS_RESPONSE: &str = "segue.errors.response";
+    /// Of the errors, those where no response came in time.
+    pub const ERRORS_TIMEOUT: &str = "segue.errors.timeout";
+    /// Of the errors, those where the connection or stream ended before the response did.
+    pub const ERRORS_RESET: &str = "segue.errors.reset";
+    /// Of the errors, those where no connection came about.
+    pub const ERRORS_CONNECT: &str = "segue.errors.connect";
+    /// Connections tried since the last report.
+    pub const CONNECTS: &str = "segue.cx_connect";
+    /// Connections tried since the last report that did not come about.
+    pub const CONNECTS_FAILED: &str = "segue.cx_connect_fail";
 
     /// The latency buckets' upper bounds: 2^(k/2) us from 256 us to 64 s.
     pub const LATENCY_BOUNDS_US: [u64; 37] = [
@@ -82,6 +95,18 @@ pub mod metric {
         1_482_910, 2_097_152, 2_965_821, 4_194_304, 5_931_642, 8_388_608, 11_863_283, 16_777_216,
         23_726_566, 33_554_432, 47_453_133, 67_108_864,
     ];
+}
+
+/// What a version's control group appends to the version id in a cluster's name:
+/// `outbound|80|v1.control|host`.
+pub const CONTROL_SUFFIX: &str = ".control";
+
+/// A cluster name's version, and whether the name means its control group.
+pub fn split_control(version: &str) -> (&str, bool) {
+    match version.strip_suffix(CONTROL_SUFFIX) {
+        Some(version) => (version, true),
+        None => (version, false),
+    }
 }
 
 /// A service's full host name, `checkout.shop.svc.cluster.local`.

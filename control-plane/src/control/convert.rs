@@ -70,6 +70,7 @@ fn status(view: &UpgradeView, now: Timestamp) -> control::UpgradeStatus {
         paused: status.paused,
         drained: status.drained.iter().map(ToString::to_string).collect(),
         sessions_released_at: status.sessions_released_at.map(timestamp),
+        ..control::UpgradeStatus::default()
     }
 }
 
@@ -100,6 +101,7 @@ fn version(numbers: &VersionNumbers) -> control::VersionStatus {
         errors_per_second: numbers.errors_per_second,
         active_requests: numbers.active_requests,
         active_connections: numbers.active_connections,
+        ..control::VersionStatus::default()
     }
 }
 

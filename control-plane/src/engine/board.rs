@@ -3,7 +3,8 @@
 
 use super::proxies::ProxyView;
 use crate::model::{
-    Generation, ProxyId, Timestamp, UpgradeKey, UpgradeSpec, UpgradeStatus, VersionId,
+    Event, Generation, Policy, PolicyField, ProxyId, Share, Timestamp, UpgradeKey, UpgradeSpec,
+    UpgradeStatus, VersionId,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -37,6 +38,15 @@ pub struct UpgradeView {
     pub old: VersionNumbers,
     /// The new version's.
     pub new: VersionNumbers,
+    /// The new version's share of the sessions (of the requests, where there is no affinity) that
+    /// began since the present weight was applied; None: none has.
+    pub measured: Option<Share>,
+    /// The effective policy.
+    pub effective: Arc<Policy>,
+    /// The effective policy, field by field, with where each value comes from.
+    pub policy: Arc<[PolicyField]>,
+    /// The last events, oldest first.
+    pub events: Arc<[Event]>,
 }
 
 /// One version's instances and present traffic.
@@ -56,4 +66,28 @@ pub struct VersionNumbers {
     pub active_requests: u64,
     /// Opaque connections open.
     pub active_connections: u64,
+    /// The analysed quantile of the latency over the present step, in microseconds.
+    pub latency_us: Option<u64>,
+    /// Sessions that began since the upgrade did, as far as this process saw.
+    pub new_sessions: u64,
+    /// When a session of it last made a request.
+    pub last_session: Option<Timestamp>,
+}
+
+impl VersionNumbers {
+    /// A version of which nothing is known yet.
+    pub fn new(id: VersionId) -> Self {
+        Self {
+            id,
+            instances: 0,
+            ready: 0,
+            requests_per_second: 0.0,
+            errors_per_second: 0.0,
+            active_requests: 0,
+            active_connections: 0,
+            latency_us: None,
+            new_sessions: 0,
+            last_session: None,
+        }
+    }
 }

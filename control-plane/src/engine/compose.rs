@@ -142,6 +142,8 @@ impl Parts<'_> {
                     .new_sessions_held
                     .then(|| self.token(&spec.to))
                     .flatten(),
+                control: None,
+                released: Share::ZERO,
                 fallback: Some(spec.from.clone()),
                 fuse: (status.phase != Phase::RolledBack).then(|| self.fuse()),
             },
@@ -153,6 +155,8 @@ impl Parts<'_> {
                     .old_sessions_held
                     .then(|| self.token(&spec.from))
                     .flatten(),
+                control: None,
+                released: Share::ZERO,
                 fallback: (status.traffic.new_is_fallback || !old_is_there)
                     .then(|| spec.to.clone()),
                 fuse: None,
@@ -239,6 +243,8 @@ fn idle(id: VersionId) -> VersionView {
         id,
         weight: Share::ZERO,
         token: None,
+        control: None,
+        released: Share::ZERO,
         fallback: None,
         fuse: None,
     }

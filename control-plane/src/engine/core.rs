@@ -193,6 +193,8 @@ impl Engine {
                 self.loads.proxy_gone(&proxy, clean);
             }
             Observed::Load(sample) => self.loads.record(&sample, &self.index),
+            // Counted by analysis.
+            Observed::Metric(_) => {}
             Observed::Health(sample) => {
                 let Some(workload) = self.catalog.workloads.get(&sample.workload) else {
                     return;
@@ -258,6 +260,14 @@ impl Engine {
             steps: self.policy(&run.spec.service).steps.len(),
             old: eyes.numbers(run, &run.spec.from, now),
             new: eyes.numbers(run, &run.spec.to, now),
+            measured: None,
+            effective: self.policy(&run.spec.service),
+            policy: self
+                .catalog
+                .policy_fields
+                .get(&run.spec.service)
+                .map_or_else(|| Arc::from([]), Arc::clone),
+            events: Arc::from([]),
         })
     }
 

@@ -5,7 +5,8 @@ use super::{
     board::VersionNumbers, health::Healths, index::Index, load::Loads, proxies::Proxies, run::Run,
 };
 use crate::model::{
-    Applied, Catalog, Command, InstanceObservation, Observation, Timestamp, VersionId, Workload,
+    Applied, Catalog, Command, Evidence, InstanceObservation, Observation, Timestamp, VersionId,
+    Workload,
 };
 use std::sync::Arc;
 
@@ -55,6 +56,8 @@ impl Eyes<'_> {
                 .last_session(service, &run.spec.from)
                 .max(unknown_before),
             commands,
+            judgement: None,
+            evidence: Evidence::default(),
         }
     }
 
@@ -77,20 +80,17 @@ impl Eyes<'_> {
             active: activity.active,
             last_activity: activity.last_activity,
             last_report: activity.last_report,
+            ready_since: None,
+            restarts: 0,
+            lost: false,
+            recent_requests: 0,
+            recent_errors: 0,
         }
     }
 
     /// One version's numbers, for people.
     pub(super) fn numbers(&self, run: &Run, version: &VersionId, now: Timestamp) -> VersionNumbers {
-        let mut numbers = VersionNumbers {
-            id: version.clone(),
-            instances: 0,
-            ready: 0,
-            requests_per_second: 0.0,
-            errors_per_second: 0.0,
-            active_requests: 0,
-            active_connections: 0,
-        };
+        let mut numbers = VersionNumbers::new(version.clone());
         for workload in self.index.of_version(&run.spec.service, version) {
             let traffic = self.loads.traffic(&workload.key, now);
             numbers.instances += 1;

@@ -9,7 +9,9 @@
 //!
 //! Pure: no tokio, no socket, no file, no clock.
 
+mod analysis;
 mod catalog;
+mod event;
 mod ids;
 mod observed;
 mod policy;
@@ -18,14 +20,23 @@ mod share;
 mod upgrade;
 mod world;
 
+pub use analysis::{
+    Analysis, Evidence, ExtraMetric, Finding, Judgement, Latency, MetricSource, OnLowTraffic, Ppm,
+    SuccessRate, Tally, Test, Verdict,
+};
 pub use catalog::Catalog;
+pub use event::Event;
 pub use ids::{
     Generation, Key, ProxyId, ServiceKey, Timestamp, UpgradeKey, VersionId, WorkloadKey,
 };
 pub use observed::{
-    EndpointSample, HealthSample, LoadSample, Observed, ProxyState, ResourceState, TypeState,
+    EndpointSample, ErrorClasses, HealthSample, LoadSample, MetricOutcome, MetricSample, Observed,
+    ProxyState, ResourceState, TypeState,
 };
-pub use policy::{Affinity, Capacity, Drain, Health, Policy, Rollback, Start, Step};
+pub use policy::{
+    Affinity, Capacity, ContentMode, Drain, Health, Policy, PolicyField, Rollback, Sink, Start,
+    Step,
+};
 pub use service::{AppProtocol, Check, Probe, Service, ServicePort, Workload};
 pub use share::Share;
 pub use upgrade::{

@@ -2,7 +2,8 @@
 //!
 //! The xDS server, LRS and HDS say these to the engine, past tense; none of them knows the engine.
 
-use super::{Generation, ProxyId, ServiceKey, Timestamp, WorkloadKey};
+use super::{Generation, ProxyId, ServiceKey, Timestamp, UpgradeKey, WorkloadKey};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -24,6 +25,8 @@ pub enum Observed {
     Load(LoadSample),
     /// A delegated health check ended.
     Health(HealthSample),
+    /// An extra metric of a policy was asked for.
+    Metric(MetricSample),
 }
 
 /// What a proxy is interested in and has applied.
@@ -107,8 +110,27 @@ pub struct EndpointSample {
     pub pinned_requests: u64,
     /// Its outlier detection keeps the endpoint out.
     pub ejected: bool,
+    /// The errors by class, as far as the reporter tells them apart.
+    pub error_classes: ErrorClasses,
+    /// Connections tried.
+    pub connects: u64,
+    /// Connections tried that did not come about.
+    pub connects_failed: u64,
     /// Requests by latency bucket's upper bound in microseconds.
     pub latency: BTreeMap<u64, u64>,
+}
+
+/// Errors by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ErrorClasses {
+    /// The application answered with one.
+    pub response: u64,
+    /// No response came in time.
+    pub timeout: u64,
+    /// The connection or stream ended before the response did.
+    pub reset: u64,
+    /// No connection came about.
+    pub connect: u64,
 }
 
 /// The result of one delegated health check (HDS).
@@ -120,4 +142,38 @@ pub struct HealthSample {
     pub at: Timestamp,
     /// It passed.
     pub healthy: bool,
+}
+
+impl ErrorClasses {
+    /// Adds another span's or reporter's.
+    pub fn add(&mut self, other: Self) {
+        self.response = self.response.saturating_add(other.response);
+        self.timeout = self.timeout.saturating_add(other.timeout);
+        self.reset = self.reset.saturating_add(other.reset);
+        self.connect = self.connect.saturating_add(other.connect);
+    }
+}
+
+/// The answer to one extra metric of a policy (`analysis.metrics`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricSample {
+    /// For which upgrade it was asked.
+    pub upgrade: UpgradeKey,
+    /// The metric's name in the policy.
+    pub name: String,
+    /// When the answer came in.
+    pub at: Timestamp,
+    /// What it says.
+    pub outcome: MetricOutcome,
+}
+
+/// What an extra metric says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetricOutcome {
+    /// Within its bounds; the text shows the value.
+    Good(String),
+    /// Out of its bounds; the text shows the value and the bound.
+    Bad(String),
+    /// No answer, or one without a value: says nothing. The text says why.
+    Unknown(String),
 }

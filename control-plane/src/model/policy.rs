@@ -1,6 +1,6 @@
 //! How an upgrade of a service is to go: the effective policy, all fields filled in.
 
-use super::{SameSite, Share};
+use super::{Analysis, Latency, OnLowTraffic, Ppm, SameSite, Share, SuccessRate};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -18,14 +18,49 @@ pub struct Policy {
     pub drain: Drain,
     /// `health`
     pub health: Health,
-    /// `analysis.warmUp`: an instance counts after this age.
-    pub warm_up: Duration,
+    /// `analysis`
+    pub analysis: Analysis,
     /// `rollback`
     pub rollback: Rollback,
     /// `spec.start`
     pub start: Start,
     /// How long `Preparing` may take until the upgrade is given up.
     pub progress_deadline: Duration,
+    /// `notify`
+    pub notify: Vec<Sink>,
+}
+
+/// Who is told of events: `notify[]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Sink {
+    /// CloudEvents 1.0 over HTTP.
+    CloudEvents {
+        /// Where to.
+        sink: String,
+        /// `structured` or `binary`.
+        mode: ContentMode,
+    },
+    /// CloudEvents 1.0 as NATS messages.
+    Nats {
+        /// `nats://nats.ops:4222`
+        server: String,
+        /// The subject.
+        subject: String,
+        /// Published to a JetStream stream, whose acknowledgement is waited for; else flushed to
+        /// the server.
+        jet_stream: bool,
+    },
+}
+
+/// How a CloudEvent stands in an HTTP message.
+///
+/// Source: CloudEvents HTTP Protocol Binding 1.0.2, section 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ContentMode {
+    /// As one JSON body.
+    Structured,
+    /// Attributes as headers, data as the body.
+    Binary,
 }
 
 /// One step up.
@@ -132,12 +167,41 @@ impl Default for Policy {
                 interval: Duration::from_secs(5),
                 failure_threshold: 3,
             },
-            warm_up: Duration::from_secs(30),
+            analysis: Analysis {
+                interval: Duration::from_secs(5),
+                warm_up: Duration::from_secs(30),
+                min_requests: 100,
+                max_wait: minutes(30),
+                on_low_traffic: OnLowTraffic::Pause,
+                confidence: Ppm(990_000),
+                success_rate: SuccessRate {
+                    min: Ppm(995_000),
+                    max_drop: Ppm(5_000),
+                },
+                latency: Latency {
+                    quantile: Ppm(990_000),
+                    max_increase: Ppm(200_000),
+                },
+                metrics: Vec::new(),
+            },
             rollback: Rollback {
                 window: minutes(30),
             },
             start: Start::Auto,
             progress_deadline: minutes(10),
+            notify: Vec::new(),
         }
     }
+}
+
+/// One field of an effective policy, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyField {
+    /// As in the document: `analysis.successRate.min`.
+    pub path: String,
+    /// The value in force, as a document would write it.
+    pub value: String,
+    /// Which document says so: `UpgradePolicy shop/checkout`, `ClusterUpgradePolicy mesh`,
+    /// `limits of ClusterUpgradePolicy mesh`, `built-in`.
+    pub source: String,
 }

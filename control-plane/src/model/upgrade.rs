@@ -1,7 +1,8 @@
 //! One run from a version to the next: what was asked and where it stands.
 
 use super::{
-    Generation, ProxyId, ServiceKey, Share, Timestamp, UpgradeKey, VersionId, WorkloadKey,
+    Evidence, Generation, Judgement, ProxyId, ServiceKey, Share, Timestamp, UpgradeKey, VersionId,
+    WorkloadKey,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -69,6 +70,10 @@ pub struct UpgradeStatus {
     pub token_epoch: u32,
     /// Conditions such as `BothVersionsFailing`, by type.
     pub conditions: BTreeMap<String, Condition>,
+    /// What analysis said last.
+    pub judgement: Option<Judgement>,
+    /// What the present step waits for too long is decided: `onLowTraffic` has been applied to it.
+    pub low_traffic: bool,
 }
 
 /// The phases, in order.
@@ -118,6 +123,10 @@ pub struct Traffic {
     pub new_is_fallback: bool,
     /// Whose instances are DRAINING.
     pub draining: Option<Side>,
+    /// On the way back: the share of the new version's sessions that has been let go to the old
+    /// version, at most what the old version can carry; counts only where they are still held.
+    #[serde(default)]
+    pub new_sessions_released: Share,
 }
 
 /// One of the two versions.
@@ -187,7 +196,7 @@ pub struct Condition {
 }
 
 /// What the engine sees when it looks at one upgrade.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// The old version's instances.
     pub old: Vec<InstanceObservation>,
@@ -201,10 +210,15 @@ pub struct Observation {
     pub last_old_session: Option<Timestamp>,
     /// What people asked since the last look, oldest first.
     pub commands: Vec<Command>,
+    /// What analysis says of the present step; None: nothing is analysed in this phase.
+    pub judgement: Option<Judgement>,
+    /// The evidence of the present step that came in since the last line of the decision log: what
+    /// a replay judges anew. `upgrade` does not look at it.
+    pub evidence: Evidence,
 }
 
 /// One instance, as its checks and the proxies report it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceObservation {
     /// Which.
     pub workload: WorkloadKey,
@@ -224,6 +238,17 @@ pub struct InstanceObservation {
     pub last_activity: Option<Timestamp>,
     /// When the last report on it came in. An instance whose reports have ceased says nothing.
     pub last_report: Option<Timestamp>,
+    /// Since when it has passed its checks without a break.
+    pub ready_since: Option<Timestamp>,
+    /// How often it has turned from ready to not ready since the run began.
+    pub restarts: u32,
+    /// Its own proxy broke off without a goodbye and is not back within the lease: its machine is
+    /// lost, which is no fault of the version.
+    pub lost: bool,
+    /// Requests that ended in the last second, by the reports.
+    pub recent_requests: u64,
+    /// Those that were errors.
+    pub recent_errors: u64,
 }
 
 /// What people ask of an upgrade.
@@ -256,7 +281,7 @@ pub enum Action {
     Publish,
     /// A line for the decision log.
     Record(Decision),
-    /// An event for operators: every transition, pause and rollback.
+    /// An event for operators: every transition, verdict change, lagging proxy, pause, rollback.
     Notify {
         /// One CamelCase word, `RolledBack`.
         reason: String,

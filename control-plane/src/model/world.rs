@@ -59,6 +59,13 @@ pub struct VersionView {
     /// The session token that names it, and whether it still holds sessions. None: sessions of
     /// this version are drawn anew (it was rolled back, or is about to go).
     pub token: Option<SessionToken>,
+    /// The mark of its control group, where there is one: sessions drawn for this version carry it
+    /// beside the token, and go to a cluster of their own (`<id>.control`). The token alone decides
+    /// on which version a session stays.
+    pub control: Option<Arc<str>>,
+    /// The share of its sessions that is let go to `fallback`, request by request: a way back that
+    /// the old version can carry.
+    pub released: Share,
     /// The version whose endpoints serve (priority 1) where this one has no healthy endpoint.
     pub fallback: Option<VersionId>,
     /// Outlier detection on this version's clusters.

@@ -1,6 +1,7 @@
 //! `spec.analysis`: checked, but so far only `warmUp` has an effect.
 
 use super::{Percent, Period, check::Checks};
+use crate::model::Analysis;
 use serde::{Deserialize, Serialize};
 
 /// `spec.analysis`
@@ -80,6 +81,14 @@ impl AnalysisSpec {
             confidence: self.confidence.or(base.confidence),
             success_rate: self.success_rate.or(base.success_rate),
             latency: self.latency.or(base.latency),
+        }
+    }
+
+    /// The analysis that it asks for; the norms say what it does not.
+    pub(super) fn read(self, norms: &Analysis) -> Analysis {
+        Analysis {
+            warm_up: self.warm_up.map_or(norms.warm_up, |period| period.0),
+            ..norms.clone()
         }
     }
 

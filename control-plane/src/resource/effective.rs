@@ -35,9 +35,9 @@ pub fn effective<'a>(layers: impl IntoIterator<Item = &'a PolicySpec>, limits: L
                 .failure_threshold
                 .unwrap_or(norms.health.failure_threshold),
         },
-        warm_up: or(
-            spec.analysis.and_then(|analysis| analysis.warm_up),
-            norms.warm_up,
+        analysis: spec.analysis.map_or_else(
+            || norms.analysis.clone(),
+            |analysis| analysis.read(&norms.analysis),
         ),
         rollback: Rollback {
             window: or(
@@ -51,6 +51,7 @@ pub fn effective<'a>(layers: impl IntoIterator<Item = &'a PolicySpec>, limits: L
             None => norms.start,
         },
         progress_deadline: or(spec.progress_deadline, norms.progress_deadline),
+        notify: Vec::new(),
     };
     limits.bring_within(&mut policy, strategy.kind);
     policy

@@ -79,6 +79,8 @@ pub fn begin(policy: &Policy, old_instances: u32, now: Timestamp) -> UpgradeStat
         next_at: None,
         token_epoch: 0,
         conditions: BTreeMap::new(),
+        judgement: None,
+        low_traffic: false,
     }
 }
 
@@ -122,5 +124,6 @@ fn fresh_traffic() -> Traffic {
         new_sessions_held: true,
         new_is_fallback: false,
         draining: None,
+        new_sessions_released: Share::ZERO,
     }
 }

@@ -10,6 +10,7 @@ pub(super) fn begin(run: &mut Run<'_>, rule: &str, reason: &str) {
         new_sessions_held: false,
         new_is_fallback: false,
         draining: None,
+        new_sessions_released: Share::ZERO,
     };
     run.steer(Share::ZERO, traffic);
     run.status.token_epoch = run.status.token_epoch.saturating_add(1);

@@ -80,6 +80,8 @@ impl Make {
                     token: self
                         .sessions
                         .then(|| SessionToken(format!("token-{id}").into())),
+                    control: None,
+                    released: Share::ZERO,
                     fallback: ids.get(i + 1).map(|id| id.as_str().into()),
                     fuse: (self.fuse && i == 0).then_some(Fuse {
                         consecutive_gateway_failure: 3,

@@ -5,9 +5,9 @@
 
 use crate::{
     model::{
-        Action, Affinity, Applied, Capacity, Command, Decision, Generation, InstanceObservation,
-        Key, Lagging, Observation, Phase, Policy, Rollback, SameSite, Share, Step, Timestamp,
-        UpgradeStatus,
+        Action, Affinity, Applied, Capacity, Command, Decision, Evidence, Generation,
+        InstanceObservation, Key, Lagging, Observation, Phase, Policy, Rollback, SameSite, Share,
+        Step, Timestamp, UpgradeStatus,
     },
     upgrade,
 };
@@ -83,6 +83,11 @@ pub(super) fn instances(version: &str, count: usize, ready: bool) -> Vec<Instanc
             active: 0,
             last_activity: None,
             last_report: None,
+            ready_since: None,
+            restarts: 0,
+            lost: false,
+            recent_requests: 0,
+            recent_errors: 0,
         })
         .collect()
 }
@@ -173,6 +178,8 @@ impl World {
             },
             last_old_session: self.last_old_session,
             commands,
+            judgement: None,
+            evidence: Evidence::default(),
         }
     }
 

@@ -176,7 +176,7 @@ fn what_has_no_effect_yet_is_reported() {
     );
     let catalog = good(&[("a.yaml", SERVICE), ("o.yaml", &own)]);
     assert_eq!(
-        catalog.policies[&checkout()].warm_up,
+        catalog.policies[&checkout()].analysis.warm_up,
         Duration::from_secs(5)
     );
     assert_eq!(
