@@ -11,7 +11,7 @@ use crate::{
     clock::{self, now},
     config::{Config, Source, Standalone},
     control,
-    engine::{self, Engine, Handle, Inputs, Journal, JournalError, Outputs, Published},
+    engine::{self, Engine, EventLog, Handle, Inputs, Journal, JournalError, Outputs, Published},
     model::{Catalog, Observed},
     source::manifest::{self, Invalid},
     telemetry,
@@ -103,10 +103,19 @@ fn run(config: &Standalone) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::failed)?;
-    let engine = Engine::new(journal, catalog, config.proxy_lease, now());
+    let engine = Engine::new(journal, catalog, config.proxy_lease, log_events(), now());
     let served = runtime.block_on(serve(config, engine));
     runtime.shutdown_background();
     served
+}
+
+/// Where events go.
+fn log_events() -> EventLog {
+    Box::new(|event, sinks| {
+        let sinks = sinks.len();
+        tracing::debug!(id = event.id, reason = event.reason, sinks, "event");
+        Ok(())
+    })
 }
 
 async fn serve(config: &Standalone, mut engine: Engine) -> Result<(), Failure> {

@@ -69,7 +69,13 @@ async fn running() -> Running {
     let state = TempDir::new().unwrap();
     let journal = Journal::open(state.path()).unwrap();
     let lease = Duration::from_secs(15);
-    let mut engine = Engine::new(journal, covered(&BOTH[..1]), lease, clock());
+    let mut engine = Engine::new(
+        journal,
+        covered(&BOTH[..1]),
+        lease,
+        Box::new(|_, _| Ok(())),
+        clock(),
+    );
     let (outputs, published) = Outputs::begin(&mut engine, clock()).unwrap();
     let (handle, requests) = Handle::new(published.board.clone(), engine.decisions().clone());
     let (catalogs, catalogs_in) = mpsc::channel(1);

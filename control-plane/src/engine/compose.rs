@@ -92,7 +92,9 @@ impl Parts<'_> {
     fn state(&self, workload: &Workload) -> InstanceState {
         if self.is_draining(&workload.key, &workload.version) {
             InstanceState::Draining
-        } else if self.healths.is_ready(&workload.key) || self.is_taken_for_well(workload) {
+        } else if self.healths.may_serve(workload, self.instances)
+            || self.is_taken_for_well(workload)
+        {
             InstanceState::Ready
         } else {
             InstanceState::NotReady

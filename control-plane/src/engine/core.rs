@@ -4,22 +4,24 @@
 //! it; [`super::turn`] decides.
 
 use super::{
-    board::{Board, UpgradeView},
+    board::UpgradeView,
     compose,
+    evidence::Gathered,
     health::Healths,
     inbox::{Answer, Request},
     index::Index,
-    journal::{DecisionLog, Journal, Recovered},
+    journal::{DecisionLog, Journal, Line, Recovered},
     load::Loads,
     observe::Eyes,
     proxies::Proxies,
     run::Run,
     services::ServiceMemory,
+    telling::{self, EventLog, Looked, Teller},
     token::TokenKey,
 };
 use crate::model::{
-    Catalog, Command, Generation, Observed, Policy, ServiceKey, Timestamp, UpgradeKey, WorkloadKey,
-    World,
+    Catalog, Command, Generation, Judgement, Observed, Policy, ServiceKey, Timestamp, UpgradeKey,
+    WorkloadKey, World,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -62,14 +64,31 @@ pub struct Engine {
     pub(super) answers: VecDeque<(Request, Answer)>,
     pub(super) views: BTreeMap<UpgradeKey, Arc<UpgradeView>>,
     pub(super) journal_error: Option<String>,
+    /// What reports say of each run's traffic.
+    pub(super) gathered: BTreeMap<UpgradeKey, Gathered>,
+    /// What analysis said last, and when.
+    pub(super) judged: BTreeMap<UpgradeKey, (Judgement, Timestamp)>,
+    /// The last looks in the decision log.
+    pub(super) looked: BTreeMap<UpgradeKey, Looked>,
+    pub(super) teller: Teller,
+    /// Runs with events that the outbox may not have.
+    pub(super) untold: BTreeSet<UpgradeKey>,
+    /// Runs to be written with the next turn though nothing was decided.
+    pub(super) unflushed: BTreeSet<UpgradeKey>,
+    /// Runs that go back and are ahead of the disk.
+    pub(super) unwritten: BTreeSet<UpgradeKey>,
+    /// Their lines of the decision log.
+    pub(super) late_lines: VecDeque<Line>,
 }
 
 impl Engine {
-    /// Goes on from what the journal recovered, with the first catalog.
+    /// Goes on from what the journal recovered, with the first catalog. What happens goes to
+    /// `events`.
     pub fn new(
         (journal, recovered): (Journal, Recovered),
         catalog: Catalog,
         proxy_lease: Duration,
+        events: EventLog,
         now: Timestamp,
     ) -> Self {
         let runs = recovered.runs;
@@ -105,6 +124,14 @@ impl Engine {
             answers: VecDeque::new(),
             views: BTreeMap::new(),
             journal_error: None,
+            gathered: BTreeMap::new(),
+            judged: BTreeMap::new(),
+            looked: BTreeMap::new(),
+            teller: Teller::new(events),
+            untold: telling::untold(&runs).collect(),
+            unflushed: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
+            late_lines: VecDeque::new(),
             catalog: Catalog::default(),
             active,
             runs,
@@ -186,15 +213,23 @@ impl Engine {
             Observed::Proxy(state) => {
                 let catalog = &self.catalog;
                 let exists = |key: &WorkloadKey| catalog.workloads.contains_key(key);
+                if let Ok(workload) = WorkloadKey::try_from(state.proxy.0.to_string())
+                    && self.healths.find(&workload)
+                {
+                    self.dirty
+                        .extend(self.index.services_of(&workload).iter().cloned());
+                }
                 self.proxies.seen(state, exists, now);
             }
             Observed::ProxyGone { proxy, clean } => {
                 self.proxies.gone(&proxy, clean, now);
                 self.loads.proxy_gone(&proxy, clean);
             }
-            Observed::Load(sample) => self.loads.record(&sample, &self.index),
-            // Counted by analysis.
-            Observed::Metric(_) => {}
+            Observed::Load(sample) => {
+                let since = self.loads.record(&sample, &self.index);
+                self.gather(&sample, since, now);
+            }
+            Observed::Metric(sample) => self.take_in_metric(&sample),
             Observed::Health(sample) => {
                 let Some(workload) = self.catalog.workloads.get(&sample.workload) else {
                     return;
@@ -217,58 +252,6 @@ impl Engine {
     /// Why the state folder can't be written, where it can't.
     pub fn journal_error(&self) -> Option<&str> {
         self.journal_error.as_deref()
-    }
-
-    /// Everything that can be seen.
-    pub fn board(&mut self, now: Timestamp) -> Board {
-        self.refresh_views(now);
-        Board {
-            upgrades: self.views.clone(),
-            proxies: Arc::new(self.proxies.views()),
-            generation: self.world.generation,
-            journal_error: self.journal_error.clone(),
-        }
-    }
-
-    fn refresh_views(&mut self, now: Timestamp) {
-        self.views.retain(|key, _| self.runs.contains_key(key));
-        let missing = self
-            .runs
-            .keys()
-            .filter(|key| !self.views.contains_key(*key));
-        let keys: BTreeSet<UpgradeKey> = missing.chain(self.current.values()).cloned().collect();
-        for key in keys {
-            if let Some(view) = self.view(&key, now) {
-                match self.views.get(&key) {
-                    Some(before) if **before == view => {}
-                    _ => {
-                        self.views.insert(key, Arc::new(view));
-                    }
-                }
-            }
-        }
-    }
-
-    pub(super) fn view(&self, key: &UpgradeKey, now: Timestamp) -> Option<UpgradeView> {
-        let run = self.runs.get(key)?;
-        let eyes = self.eyes();
-        Some(UpgradeView {
-            spec: run.spec.clone(),
-            status: run.status.clone(),
-            created: run.created,
-            resource_version: run.resource_version,
-            steps: self.policy(&run.spec.service).steps.len(),
-            old: eyes.numbers(run, &run.spec.from, now),
-            new: eyes.numbers(run, &run.spec.to, now),
-            measured: None,
-            effective: self.policy(&run.spec.service),
-            policy: self
-                .catalog
-                .policy_fields
-                .get(&run.spec.service)
-                .map_or_else(|| Arc::from([]), Arc::clone),
-            events: Arc::from([]),
-        })
     }
 
     pub(super) fn eyes(&self) -> Eyes<'_> {

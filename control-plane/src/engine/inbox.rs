@@ -2,10 +2,11 @@
 
 use super::board::UpgradeView;
 use crate::model::{Command, ServiceKey, UpgradeKey, VersionId};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// One verb.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// Of which upgrade.
     pub target: Target,
@@ -18,7 +19,7 @@ pub struct Request {
 }
 
 /// Which upgrade is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// An existing one.
     Named(UpgradeKey),

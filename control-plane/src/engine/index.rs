@@ -1,7 +1,7 @@
 //! The catalog by the questions that the engine asks: which instances does a service have, whose
 //! address is this. Made anew with every catalog, read many times.
 
-use crate::model::{Catalog, Service, ServiceKey, VersionId, Workload, WorkloadKey};
+use crate::model::{Catalog, Service, ServiceKey, ServicePort, VersionId, Workload, WorkloadKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -14,6 +14,7 @@ pub(super) struct Index {
     instances: BTreeMap<ServiceKey, Vec<Arc<Workload>>>,
     addresses: BTreeMap<SocketAddr, WorkloadKey>,
     services: BTreeMap<WorkloadKey, Vec<ServiceKey>>,
+    ports: BTreeMap<ServiceKey, Vec<ServicePort>>,
 }
 
 impl Index {
@@ -34,6 +35,7 @@ impl Index {
                 }
             }
             index.instances.insert(key.clone(), instances);
+            index.ports.insert(key.clone(), service.ports.clone());
         }
         index
     }
@@ -70,6 +72,20 @@ impl Index {
     /// Whose address it is.
     pub(super) fn owner(&self, address: &SocketAddr) -> Option<&WorkloadKey> {
         self.addresses.get(address)
+    }
+
+    /// True where what a workload answers on a port is a service's traffic.
+    pub(super) fn serves_on(
+        &self,
+        service: &ServiceKey,
+        workload: &WorkloadKey,
+        port: u16,
+    ) -> bool {
+        let ports = self.ports.get(service).map_or(&[][..], Vec::as_slice);
+        self.instances(service)
+            .iter()
+            .find(|instance| instance.key == *workload)
+            .is_some_and(|instance| ports.iter().any(|p| instance.port_of(p) == port))
     }
 
     /// The services that select a workload.

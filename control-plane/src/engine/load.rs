@@ -5,22 +5,18 @@
 //! explicitly, other proxies leave idle endpoints out. What was active before this process began
 //! is unknown, so nothing counts as quiet since before then.
 
-use super::index::Index;
+use super::{
+    index::Index,
+    reports::{Counts, Reports},
+};
 use crate::model::{
     EndpointSample, LoadSample, ProxyId, ServiceKey, Timestamp, VersionId, WorkloadKey,
 };
-use segue_proto::names::ClusterName;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use segue_proto::names::{ClusterName, split_control};
+use std::{collections::BTreeMap, time::Duration};
 
-/// Rates are taken over so much time.
-const RATE_SPAN: Duration = Duration::from_secs(2);
-/// Reports this old say nothing about the present rate.
-const RATE_AGE: Duration = Duration::from_secs(15);
-/// Reports kept of one reporter for the rates.
-const KEPT: usize = 16;
+/// A proxy that has not reported for so long is no longer expected to.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// All reporters' views of all instances.
 #[derive(Debug)]
@@ -28,6 +24,8 @@ pub(super) struct Loads {
     started: Timestamp,
     instances: BTreeMap<WorkloadKey, BTreeMap<Reporter, Reports>>,
     sessions: BTreeMap<(ServiceKey, VersionId), Timestamp>,
+    /// When each proxy last reported.
+    reported: BTreeMap<ProxyId, Timestamp>,
 }
 
 /// Who reports: an instance's own proxy, or a client's.
@@ -35,32 +33,6 @@ pub(super) struct Loads {
 struct Reporter {
     own: bool,
     proxy: ProxyId,
-}
-
-#[derive(Debug, Default)]
-struct Reports {
-    levels: Counts,
-    last_activity: Option<Timestamp>,
-    newest: Timestamp,
-    recent: VecDeque<Window>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    issued: u64,
-    errors: u64,
-    requests: u64,
-    connections: u64,
-    opened: u64,
-    ejected: bool,
-}
-
-#[derive(Debug)]
-struct Window {
-    at: Timestamp,
-    span: Duration,
-    issued: u64,
-    errors: u64,
 }
 
 /// What is known of one instance's activity.
@@ -87,10 +59,12 @@ impl Loads {
             started,
             instances: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            reported: BTreeMap::new(),
         }
     }
 
-    pub(super) fn record(&mut self, sample: &LoadSample, index: &Index) {
+    /// Takes in a report; says when the one before it came in: what it counts began since.
+    pub(super) fn record(&mut self, sample: &LoadSample, index: &Index) -> Option<Timestamp> {
         let mut mentioned: BTreeMap<(WorkloadKey, bool), Counts> = BTreeMap::new();
         for endpoint in &sample.endpoints {
             let Ok(cluster) = endpoint.cluster.parse::<ClusterName>() else {
@@ -123,6 +97,7 @@ impl Loads {
                 .or_default()
                 .add(counts, sample.at);
         }
+        self.reported.insert(sample.proxy.clone(), sample.at)
     }
 
     /// A session began or was placed: its version still has sessions.
@@ -139,12 +114,8 @@ impl Loads {
         let ClusterName::Outbound { version, host, .. } = cluster else {
             return;
         };
-        let mut labels = host.split('.');
-        if let (Some(service), Some(namespace)) = (labels.next(), labels.next()) {
-            let key = (
-                ServiceKey::new(namespace, service),
-                VersionId::from(version.as_str()),
-            );
+        if let Some(service) = service_of(host) {
+            let key = (service, VersionId::from(split_control(version).0));
             if index.has(&key.0, &key.1) {
                 self.sessions.insert(key, at);
             }
@@ -154,6 +125,7 @@ impl Loads {
     /// A proxy has gone: what it said as a client no longer counts; what it said of its own
     /// application does, unless it said goodbye.
     pub(super) fn proxy_gone(&mut self, proxy: &ProxyId, clean: bool) {
+        self.reported.remove(proxy);
         for reporters in self.instances.values_mut() {
             reporters.retain(|reporter, _| reporter.proxy != *proxy || (reporter.own && !clean));
         }
@@ -165,6 +137,9 @@ impl Loads {
             .retain(|workload, _| !index.services_of(workload).is_empty());
         self.sessions
             .retain(|(service, version), _| index.has(service, version));
+        if let Some(newest) = self.reported.values().max().copied() {
+            self.reported.retain(|_, at| newest.since(*at) < FORGOTTEN);
+        }
     }
 
     /// What is active on an instance. `expects_own`: its own proxy is known, so that nothing is
@@ -210,6 +185,29 @@ impl Loads {
             })
     }
 
+    /// An instance's own proxy reports.
+    pub(super) fn reports_itself(&self, workload: &WorkloadKey) -> bool {
+        self.instances
+            .get(workload)
+            .is_some_and(|reporters| reporters.keys().any(|reporter| reporter.own))
+    }
+
+    /// Requests that ended on an instance in the last second, and how many of them were errors: by
+    /// its own proxy, else by its clients'.
+    pub(super) fn recent(&self, workload: &WorkloadKey, now: Timestamp) -> (u64, u64) {
+        let Some(reporters) = self.instances.get(workload) else {
+            return (0, 0);
+        };
+        let sum = |own: bool| {
+            reporters
+                .iter()
+                .filter(|(reporter, _)| reporter.own == own)
+                .filter_map(|(_, reports)| reports.recent(now))
+                .reduce(|a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)))
+        };
+        sum(true).or_else(|| sum(false)).unwrap_or_default()
+    }
+
     /// When a session of a version last began or placed a request.
     pub(super) fn last_session(
         &self,
@@ -220,6 +218,13 @@ impl Loads {
             .get(&(service.clone(), version.clone()))
             .copied()
     }
+}
+
+/// The service whose full host name it is.
+pub(super) fn service_of(host: &str) -> Option<ServiceKey> {
+    let mut labels = host.split('.');
+    let (service, namespace) = (labels.next()?, labels.next()?);
+    Some(ServiceKey::new(namespace, service))
 }
 
 /// The instance an endpoint's numbers are about, and whether its own proxy says them.
@@ -240,69 +245,6 @@ fn instance_of(
         }
         _ => None,
     }
-}
-
-impl Counts {
-    fn add(&mut self, sample: &EndpointSample) {
-        // What proxies say is not trusted to be small.
-        let add = |sum: &mut u64, more| *sum = sum.saturating_add(more);
-        add(&mut self.issued, sample.issued);
-        add(&mut self.errors, sample.errors);
-        add(&mut self.requests, sample.requests_active);
-        add(&mut self.connections, sample.connections_active);
-        add(&mut self.opened, sample.connections_opened);
-        self.ejected |= sample.ejected;
-    }
-
-    /// Under way.
-    fn active(&self) -> u64 {
-        self.requests.saturating_add(self.connections)
-    }
-
-    fn is_active(&self) -> bool {
-        self.issued > 0 || self.active() > 0 || self.opened > 0
-    }
-}
-
-impl Reports {
-    fn add(&mut self, counts: Counts, at: Timestamp) {
-        if counts.is_active() {
-            self.last_activity = Some(at);
-        }
-        if self.newest > Timestamp::default() {
-            self.recent.push_front(Window {
-                at,
-                span: at.since(self.newest),
-                issued: counts.issued,
-                errors: counts.errors,
-            });
-            self.recent.truncate(KEPT);
-        }
-        self.levels = counts;
-        self.newest = at;
-    }
-
-    /// Requests and errors a second over the last reports that make up [`RATE_SPAN`].
-    fn rates(&self, now: Timestamp) -> (f64, f64) {
-        let mut span = Duration::ZERO;
-        let (mut issued, mut errors) = (0_u64, 0_u64);
-        for window in &self.recent {
-            if span >= RATE_SPAN || now.since(window.at) > RATE_AGE {
-                break;
-            }
-            span += window.span;
-            issued = issued.saturating_add(window.issued);
-            errors = errors.saturating_add(window.errors);
-        }
-        (per_second(issued, span), per_second(errors, span))
-    }
-}
-
-fn per_second(count: u64, span: Duration) -> f64 {
-    if span.is_zero() {
-        return 0.0;
-    }
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / span.as_secs_f64()
 }
 
 #[cfg(test)]
@@ -424,5 +366,44 @@ mod tests {
         let service = ServiceKey::new("shop", "checkout");
         assert_eq!(loads.last_session(&service, &"v1".into()), Some(at(9)));
         assert_eq!(loads.last_session(&service, &"v2".into()), None);
+    }
+
+    #[test]
+    fn sessions_of_the_control_group_are_sessions_of_its_version() {
+        let (mut loads, index, _) = fixture();
+        let mut pinned = endpoint(&OUTBOUND.replace("v1", "v1.control"), 0);
+        pinned.pinned_requests = 1;
+        loads.record(&report("shop/web", 9, vec![pinned]), &index);
+        let service = ServiceKey::new("shop", "checkout");
+        assert_eq!(loads.last_session(&service, &"v1".into()), Some(at(9)));
+    }
+
+    #[test]
+    fn a_report_counts_since_the_one_before_of_the_same_proxy() {
+        let (mut loads, index, _) = fixture();
+        assert_eq!(loads.record(&report("shop/web", 5, vec![]), &index), None);
+        assert_eq!(loads.record(&report("shop/api", 6, vec![]), &index), None);
+        let before = loads.record(&report("shop/web", 7, vec![]), &index);
+        assert_eq!(before, Some(at(5)));
+        loads.proxy_gone(&"shop/web".into(), false);
+        assert_eq!(loads.record(&report("shop/web", 8, vec![]), &index), None);
+    }
+
+    #[test]
+    fn recent_is_the_last_second_by_its_own_proxy_else_by_its_clients() {
+        let (mut loads, index, key) = fixture();
+        for second in 1..=4 {
+            let mut client = endpoint(OUTBOUND, 0);
+            (client.succeeded, client.errors) = (7, 3);
+            loads.record(&report("shop/web", second, vec![client]), &index);
+        }
+        assert_eq!(loads.recent(&key, at(4)), (10, 3));
+        let mut own = endpoint("inbound|8080||", 0);
+        own.errors = 2;
+        for second in [3, 4] {
+            loads.record(&report("shop/a-0", second, vec![own.clone()]), &index);
+        }
+        assert_eq!(loads.recent(&key, at(4)), (2, 2));
+        assert_eq!(loads.recent(&key, at(6)), (0, 0));
     }
 }

@@ -1,14 +1,13 @@
 //! What the engine sees when it looks at one run: instances, health, activity, the ACK barrier,
-//! gathered into the [`Observation`] that `upgrade::advance` judges.
+//! gathered into the [`Observation`] that `upgrade::advance` judges. What analysis says and what
+//! people ask is added by who holds that.
 
 use super::{
     board::VersionNumbers, health::Healths, index::Index, load::Loads, proxies::Proxies, run::Run,
 };
 use crate::model::{
-    Applied, Catalog, Command, Evidence, InstanceObservation, Observation, Timestamp, VersionId,
-    Workload,
+    Applied, Catalog, InstanceObservation, Observation, Timestamp, VersionId, Workload,
 };
-use std::sync::Arc;
 
 /// Everything that is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +27,7 @@ impl Eyes<'_> {
         run: &Run,
         published_at: Timestamp,
         unknown_before: Option<Timestamp>,
-        commands: Vec<Command>,
+        now: Timestamp,
     ) -> Observation {
         let service = &run.spec.service;
         let applied = run
@@ -41,8 +40,8 @@ impl Eyes<'_> {
                     })
             });
         let (old, new) = (
-            self.instances(run, &run.spec.from),
-            self.instances(run, &run.spec.to),
+            self.instances(run, &run.spec.from, now),
+            self.instances(run, &run.spec.to, now),
         );
         let all = self.index.instances(service).len();
         let others = all.saturating_sub(old.len() + new.len());
@@ -55,36 +54,43 @@ impl Eyes<'_> {
                 .loads
                 .last_session(service, &run.spec.from)
                 .max(unknown_before),
-            commands,
-            judgement: None,
-            evidence: Evidence::default(),
+            ..Observation::default()
         }
     }
 
-    fn instances(&self, run: &Run, version: &VersionId) -> Vec<InstanceObservation> {
+    fn instances(
+        &self,
+        run: &Run,
+        version: &VersionId,
+        now: Timestamp,
+    ) -> Vec<InstanceObservation> {
         self.index
             .of_version(&run.spec.service, version)
-            .map(|workload| self.instance(workload))
+            .map(|workload| self.instance(run, workload, now))
             .collect()
     }
 
-    fn instance(&self, workload: &Arc<Workload>) -> InstanceObservation {
+    fn instance(&self, run: &Run, workload: &Workload, now: Timestamp) -> InstanceObservation {
         let key = &workload.key;
+        let lost = self.healths.is_lost(key);
+        let ready = self.healths.is_ready(key) && !lost;
+        let failed_before = run.failed_before.get(key).copied().unwrap_or(0);
+        let (recent_requests, recent_errors) = self.loads.recent(key, now);
         let activity = self.loads.activity(key, self.proxies.contains(key));
         InstanceObservation {
             workload: key.clone(),
-            ready: self.healths.is_ready(key),
+            ready,
             checked: self.healths.is_checked(key),
             consecutive_failures: self.healths.failures(key),
             ejected_by: activity.ejected_by,
             active: activity.active,
             last_activity: activity.last_activity,
             last_report: activity.last_report,
-            ready_since: None,
-            restarts: 0,
-            lost: false,
-            recent_requests: 0,
-            recent_errors: 0,
+            ready_since: self.healths.turned_ready(key).filter(|_| ready),
+            restarts: self.healths.times_failed(key).saturating_sub(failed_before),
+            lost,
+            recent_requests,
+            recent_errors,
         }
     }
 

@@ -115,20 +115,30 @@ impl Proxies {
         }
     }
 
-    /// Lets go of sidecars whose workload is gone, and of proxies whose lease has run out.
-    pub(super) fn fence(&mut self, exists: impl Fn(&WorkloadKey) -> bool, now: Timestamp) {
+    /// Lets go of sidecars whose workload is gone, and of proxies whose lease has run out. Says
+    /// which instances' own proxies those are, and since when they are gone.
+    pub(super) fn fence(
+        &mut self,
+        exists: impl Fn(&WorkloadKey) -> bool,
+        now: Timestamp,
+    ) -> Vec<(WorkloadKey, Timestamp)> {
         let (lease, before) = (self.lease, self.known.len());
+        let mut lost = Vec::new();
         self.known.retain(|proxy, known| {
             let orphaned =
                 known.record.is_workload && workload_of(proxy).is_some_and(|key| !exists(&key));
             let fenced = known.gone_at.is_some_and(|gone| now.since(gone) >= lease);
             if fenced && !orphaned {
                 tracing::warn!(%proxy, ?lease, "proxy did not come back within its lease: fenced");
+                if known.record.is_workload {
+                    lost.extend(workload_of(proxy).zip(known.gone_at));
+                }
             }
             // A connected sidecar whose workload is not there (yet) is still shown to people.
             !fenced && (!orphaned || known.gone_at.is_none())
         });
         self.changed |= self.known.len() != before;
+        lost
     }
 
     /// How far a generation has come among the proxies subscribed to a service.

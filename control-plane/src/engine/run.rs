@@ -1,10 +1,28 @@
 //! One run as the engine keeps it, and what people may ask of it in each phase.
 
-use crate::model::{Command, Phase, Timestamp, UpgradeSpec, UpgradeStatus};
+use super::inbox::Request;
+use crate::{
+    analysis::Trial,
+    model::{
+        Command, Event, Evidence, Phase, Policy, Share, Timestamp, UpgradeSpec, UpgradeStatus,
+        WorkloadKey,
+    },
+};
 use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// Events that a run keeps to be seen.
+const EVENTS_KEPT: usize = 20;
+/// Events that wait for an outbox that refuses them; older ones are let go.
+const EVENTS_WAITING: usize = 1_000;
+/// Requests of a run whose ids are remembered.
+const REQUESTS_KEPT: usize = 64;
 
 /// One run, as it stands on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Run {
     pub spec: UpgradeSpec,
     pub status: UpgradeStatus,
@@ -14,6 +32,34 @@ pub(super) struct Run {
     /// `spec.paused` as the manifest that names this run said last; None: no manifest does.
     #[serde(default)]
     pub manifest_paused: Option<bool>,
+    /// All evidence so far, condensed.
+    #[serde(default)]
+    pub trial: Option<Trial>,
+    /// The weight whose step the trial is in.
+    #[serde(default)]
+    pub trial_weight: Option<Share>,
+    /// Evidence that the trial has taken in and no line of the decision log shows.
+    #[serde(default)]
+    pub unlogged: Evidence,
+    /// The policy that the decision log showed last.
+    #[serde(default)]
+    pub logged_policy: Option<Arc<Policy>>,
+    /// How often instances had ceased to be ready before the run began.
+    #[serde(default)]
+    pub failed_before: BTreeMap<WorkloadKey, u32>,
+    /// The last events, and those that wait for the outbox; oldest first.
+    #[serde(default)]
+    pub events: Arc<[Event]>,
+    /// How many there were.
+    #[serde(default)]
+    pub events_count: u64,
+    /// How many the outbox has taken.
+    #[serde(default)]
+    pub events_told: u64,
+    /// What was asked under an id and obeyed, oldest first. It stands here because it must be on
+    /// disk together with what it brought about.
+    #[serde(default)]
+    pub requests: VecDeque<Request>,
 }
 
 impl Run {
@@ -26,9 +72,114 @@ impl Run {
             .chain(self.status.applied_at)
     }
 
+    /// One that begins now.
+    pub(super) fn new(spec: UpgradeSpec, status: UpgradeStatus, now: Timestamp) -> Self {
+        Self {
+            spec,
+            status,
+            created: now,
+            resource_version: 0,
+            manifest_paused: None,
+            trial: None,
+            trial_weight: None,
+            unlogged: Evidence::default(),
+            logged_policy: None,
+            failed_before: BTreeMap::new(),
+            events: Arc::from([]),
+            events_count: 0,
+            events_told: 0,
+            requests: VecDeque::new(),
+        }
+    }
+
     /// Something is still to happen.
     pub(super) fn is_active(&self) -> bool {
         !self.status.phase.is_final()
+    }
+
+    /// The versions are compared in this phase.
+    pub(super) fn is_analysed(&self) -> bool {
+        matches!(
+            self.status.phase,
+            Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow
+        )
+    }
+
+    /// The versions are compared, and the present weight was applied everywhere by then.
+    pub(super) fn is_analysed_since(&self, since: Timestamp) -> bool {
+        self.is_analysed()
+            && self
+                .status
+                .applied_at
+                .is_some_and(|applied| applied <= since)
+    }
+
+    /// The trial is in the step that the present weight makes.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.is_analysed()
+            && self.status.applied_at.is_some()
+            && self.trial_weight == Some(self.status.weight)
+    }
+
+    /// True where nothing was decided in between: what differs are measurements and how they are
+    /// put into words, which the next look says anew.
+    pub(super) fn decided_as(&self, other: &Self) -> bool {
+        let decided = |status: &UpgradeStatus| UpgradeStatus {
+            judgement: None,
+            message: String::new(),
+            next_at: None,
+            ..status.clone()
+        };
+        let verdict = |run: &Self| run.status.judgement.as_ref().map(|said| said.verdict);
+        self.spec == other.spec
+            && verdict(self) == verdict(other)
+            && self.manifest_paused == other.manifest_paused
+            && self.events_count == other.events_count
+            && self.logged_policy == other.logged_policy
+            && self.failed_before == other.failed_before
+            && self.requests == other.requests
+            && decided(&self.status) == decided(&other.status)
+    }
+
+    /// Something happened that people are to be told.
+    pub(super) fn tell(&mut self, reason: &str, message: &str, at: Timestamp) {
+        self.events_count += 1;
+        let spec = &self.spec;
+        let event = Event {
+            id: format!("{}/{}/{}", spec.key, self.created.0, self.events_count),
+            at,
+            upgrade: spec.key.clone(),
+            service: spec.service.clone(),
+            from: spec.from.clone(),
+            to: spec.to.clone(),
+            phase: self.status.phase,
+            weight: self.status.weight,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        let kept = self.untold().len().clamp(EVENTS_KEPT - 1, EVENTS_WAITING);
+        let first = self.events.len().saturating_sub(kept);
+        let events = self.events.iter().skip(first).cloned();
+        self.events = events.chain([event]).collect();
+    }
+
+    /// The events that the outbox has not taken yet.
+    pub(super) fn untold(&self) -> &[Event] {
+        let waiting = self.events_count.saturating_sub(self.events_told);
+        let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
+        let first = self.events.len().saturating_sub(waiting);
+        self.events.get(first..).unwrap_or_default()
+    }
+
+    /// Remembers what was asked under an id.
+    pub(super) fn remember(&mut self, request: &Request) {
+        if request.request_id.is_empty() {
+            return;
+        }
+        self.requests.push_back(request.clone());
+        if self.requests.len() > REQUESTS_KEPT {
+            self.requests.pop_front();
+        }
     }
 }
 

@@ -26,8 +26,13 @@ impl ServiceMemory {
         self.epochs.get(version).copied().unwrap_or(0)
     }
 
-    /// Takes over what a run says.
+    /// Takes over what a run says. While the sessions of a version that is rolled back are still
+    /// held, so are their tokens.
     pub(super) fn learn_from_run(&mut self, run: &Run) {
+        let status = &run.status;
+        if status.phase == Phase::RollingBack && status.traffic.new_sessions_held {
+            return;
+        }
         let epoch = self.epochs.entry(run.spec.to.clone()).or_default();
         *epoch = (*epoch).max(run.status.token_epoch);
         if *epoch == 0 {

@@ -25,7 +25,7 @@ const BUSY_TICK: Duration = Duration::from_millis(100);
 /// And else.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Load reports come so often while an upgrade is under way.
-const BUSY_REPORTS: Duration = Duration::from_millis(500);
+const BUSY_REPORTS: Duration = Duration::from_millis(250);
 /// And else.
 const IDLE_REPORTS: Duration = Duration::from_secs(5);
 /// Observations taken in at a time.

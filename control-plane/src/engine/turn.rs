@@ -2,26 +2,20 @@
 //!
 //! Order matters: first everything that changed is on disk, then the world goes out. So a control
 //! plane that is killed at any instruction finds on disk at least what proxies were told. Where
-//! the disk refuses, the whole turn is taken back and nothing is published.
+//! the disk refuses, the whole turn is taken back and nothing is published but the way back of a
+//! version that is bad: see [`super::unwritten`].
 
-use super::{changes::Changes, core::Engine, journal::JournalError, run::Run, services};
+use super::{changes::Changes, core::Engine, run::Run, services};
 use crate::{
-    model::{
-        Action, Command, Condition, Generation, ServiceKey, Timestamp, UpgradeKey, UpgradeSpec,
-        World,
-    },
+    model::{Generation, ServiceKey, Timestamp, UpgradeKey, UpgradeSpec, World},
     upgrade,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
-/// Looks at one run within a turn; more would be a rule that never settles.
-const MAX_LOOKS: usize = 32;
 /// Worlds within one turn: a step that nobody has to ACK is followed by the next at once.
 const MAX_ROUNDS: usize = 16;
 /// Runs kept of each service.
 const RUNS_KEPT: usize = 32;
-/// The condition that says that a further version waits.
-const SUPERSEDED: &str = "Superseded";
 
 /// What a turn brought.
 #[derive(Debug, Default)]
@@ -38,16 +32,16 @@ impl Engine {
 
     /// A turn on top of changes already made.
     pub(super) fn turn_with(&mut self, mut changes: Changes, now: Timestamp) -> Turn {
+        self.take_in(now);
         let unpublished = self.unpublished.clone();
         let last_generation = self.last_generation;
-        let decided = self
-            .decide(&mut changes, now)
-            .and_then(|world| self.write(&changes).map(|()| world));
-        match decided {
-            Ok(world) => {
+        let world = self.decide(&mut changes, now);
+        match self.write(&mut changes) {
+            Ok(()) => {
                 if self.journal_error.take().is_some() {
                     tracing::info!("the state folder can be written again");
                 }
+                self.tell();
                 if let Some(world) = &world {
                     self.world = Arc::clone(world);
                 }
@@ -56,25 +50,21 @@ impl Engine {
             Err(error) => {
                 let text = error.to_string();
                 if self.journal_error.as_ref() != Some(&text) {
-                    tracing::error!("nothing is decided or published meanwhile: {text}");
+                    tracing::error!("nothing is decided meanwhile but to go back: {text}");
                 }
                 self.journal_error = Some(text);
                 self.unpublished = unpublished;
                 self.last_generation = last_generation;
-                self.take_back(changes);
-                Turn::default()
+                let rollbacks = self.take_back(changes);
+                let world = self.go_back_unwritten(rollbacks, now);
+                Turn { world }
             }
         }
     }
 
-    fn decide(
-        &mut self,
-        changes: &mut Changes,
-        now: Timestamp,
-    ) -> Result<Option<Arc<World>>, JournalError> {
-        let catalog = &self.catalog;
-        self.proxies
-            .fence(|key| catalog.workloads.contains_key(key), now);
+    fn decide(&mut self, changes: &mut Changes, now: Timestamp) -> Option<Arc<World>> {
+        self.begin_to_write_again(changes);
+        self.fence(now);
         self.renew_epochs(now);
         self.assume(now);
         let mut world = Arc::clone(&self.world);
@@ -83,7 +73,7 @@ impl Engine {
                 self.begin_what_waits(&service, changes, now);
             }
             for key in self.to_look_at() {
-                self.look(&key, changes, now)?;
+                self.look(&key, changes, now);
             }
             match self.next_world(&world, changes, now) {
                 Some(next) => world = Arc::new(next),
@@ -91,7 +81,21 @@ impl Engine {
                 None => {}
             }
         }
-        Ok((world.generation != self.world.generation).then_some(world))
+        (world.generation != self.world.generation).then_some(world)
+    }
+
+    /// Proxies that are gone for longer than their lease no longer hold anything up, and the
+    /// instances whose own they were are lost.
+    fn fence(&mut self, now: Timestamp) {
+        let catalog = &self.catalog;
+        let exists = |key: &_| catalog.workloads.contains_key(key);
+        for (workload, since) in self.proxies.fence(exists, now) {
+            if self.healths.lose(&workload, since) {
+                tracing::warn!(%workload, "lost: neither its sidecar nor a check of it is heard of");
+                let services = self.index.services_of(&workload);
+                self.dirty.extend(services.iter().cloned());
+            }
+        }
     }
 
     fn to_look_at(&self) -> BTreeSet<UpgradeKey> {
@@ -173,15 +177,13 @@ impl Engine {
         changes.touch(&key, &self.runs);
         self.resumed.remove(&key);
         self.active.insert(key.clone());
-        self.current.insert(service.clone(), key.clone());
-        self.dirty.insert(service);
-        let run = Run {
-            spec,
-            status,
-            created: now,
-            resource_version: 0,
-            manifest_paused,
-        };
+        if let Some(before) = self.current.insert(service.clone(), key.clone()) {
+            self.forget_traffic(&before);
+        }
+        self.dirty.insert(service.clone());
+        let mut run = Run::new(spec, status, now);
+        run.manifest_paused = manifest_paused;
+        run.failed_before = self.times_failed(&service);
         self.runs.insert(key, run);
     }
 
@@ -193,6 +195,7 @@ impl Engine {
             .values()
             .filter(|run| run.spec.service == *service && !run.is_active())
             .filter(|run| !self.catalog.upgrades.contains_key(&run.spec.key))
+            .filter(|run| run.untold().is_empty())
             .map(|run| (run.created, run.spec.key.clone()))
             .collect();
         over.sort();
@@ -202,6 +205,8 @@ impl Engine {
             self.runs.remove(&key);
             self.published_at.remove(&key);
             self.resumed.remove(&key);
+            self.looked.remove(&key);
+            self.forget_traffic(&key);
             changes.removed.push(key);
         }
     }
@@ -222,118 +227,6 @@ impl Engine {
                 .get_or_insert_with(|| self.services.clone());
             self.services.insert(service.clone(), memory);
             self.dirty.insert(service.clone());
-        }
-    }
-
-    /// Advances one run until it stands still or wants something published.
-    fn look(
-        &mut self,
-        key: &UpgradeKey,
-        changes: &mut Changes,
-        now: Timestamp,
-    ) -> Result<(), JournalError> {
-        let mut commands = self.commands.remove(key).unwrap_or_default();
-        let Some(before) = self.runs.get(key).cloned() else {
-            return Ok(());
-        };
-        let policy = self.policy(&before.spec.service);
-        let published_at = self.published_at.get(key).copied().unwrap_or(self.started);
-        let unknown_before = self.resumed.contains(key).then_some(self.started);
-        let mut run = before.clone();
-        for command in &commands {
-            match command {
-                Command::Pause => run.spec.paused = true,
-                Command::Resume => run.spec.paused = false,
-                _ => {}
-            }
-        }
-        run.manifest_paused = self.catalog.upgrades.get(key).map(|named| named.paused);
-        self.note_waiting(&mut run, now);
-        for _ in 0..MAX_LOOKS {
-            let seen = self.eyes().observe(
-                &run,
-                published_at,
-                unknown_before,
-                std::mem::take(&mut commands),
-            );
-            let (status, actions) = upgrade::advance(&policy, &run.status, &seen, now);
-            let settled = status == run.status && actions.is_empty();
-            run.status = status;
-            if run.status.generation.is_none() && !actions.contains(&Action::Publish) {
-                self.unpublished.remove(key);
-            }
-            for action in actions {
-                match action {
-                    Action::Publish => {
-                        self.unpublished.insert(key.clone());
-                    }
-                    Action::Record(decision) => self.journal.record(key, &decision, &seen)?,
-                    Action::Notify { reason, message } => {
-                        tracing::info!(upgrade = %key, reason, weight = %run.status.weight, "{message}");
-                    }
-                }
-            }
-            if settled || self.unpublished.contains(key) {
-                break;
-            }
-        }
-        self.keep(&before, run, changes);
-        Ok(())
-    }
-
-    fn keep(&mut self, before: &Run, mut run: Run, changes: &mut Changes) {
-        if *before == run {
-            return;
-        }
-        if !run.is_active() {
-            run.status.conditions.remove(SUPERSEDED);
-        }
-        let key = &run.spec.key;
-        let service = run.spec.service.clone();
-        changes.touch(key, &self.runs);
-        let mut memory = self.services.get(&service).cloned().unwrap_or_default();
-        memory.learn_from_run(&run);
-        if run.is_active() {
-            self.active.insert(key.clone());
-            memory.rolled_back.remove(&run.spec.to);
-        } else if before.is_active() {
-            memory.learn_from_end(&run);
-            self.active.remove(key);
-            self.unsettled.insert(service.clone());
-        }
-        self.remember(&service, memory, changes);
-        self.dirty.insert(service);
-        self.runs.insert(key.clone(), run);
-    }
-
-    /// Says in the status that a further version waits for the end of the run.
-    fn note_waiting(&self, run: &mut Run, now: Timestamp) {
-        let present = self.index.versions(&run.spec.service);
-        let unknown = services::ServiceMemory::default();
-        let memory = self.services.get(&run.spec.service).unwrap_or(&unknown);
-        let waiting = if run.is_active() {
-            services::waiting(memory, &present, Some(&run.spec))
-        } else {
-            Vec::new()
-        };
-        let conditions = &mut run.status.conditions;
-        if waiting.is_empty() {
-            conditions.remove(SUPERSEDED);
-            return;
-        }
-        let names: Vec<String> = waiting.iter().map(ToString::to_string).collect();
-        let message = format!(
-            "{} has instances too: it stays at 0 % until this upgrade has ended, then it is upgraded to",
-            names.join(", ")
-        );
-        if conditions.get(SUPERSEDED).map(|known| &known.message) != Some(&message) {
-            let condition = Condition {
-                status: true,
-                reason: "NextVersionWaits".to_owned(),
-                message,
-                at: now,
-            };
-            conditions.insert(SUPERSEDED.to_owned(), condition);
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
     changes::Changes,
     core::Engine,
     inbox::{Answer, Refusal, Request, Target},
-    run::{is_fulfilled, refusal, verb},
+    run::{Run, is_fulfilled, refusal, verb},
     services::free_key,
     turn::Turn,
 };
@@ -31,11 +31,11 @@ impl Engine {
             let answer = if asked == request {
                 answer.clone()
             } else {
-                Err(Refusal::NotNow(format!(
-                    "request id {} was used for something else: take a new one",
-                    request.request_id
-                )))
+                Err(used_otherwise(request))
             };
+            return (answer, Turn::default());
+        }
+        if let Some(answer) = self.obeyed_before(request, now) {
             return (answer, Turn::default());
         }
         let mut turn = Turn::default();
@@ -50,6 +50,30 @@ impl Engine {
         (answer, turn)
     }
 
+    /// The answer to what was obeyed before a restart: the upgrade as it stands.
+    fn obeyed_before(&self, request: &Request, now: Timestamp) -> Option<Answer> {
+        if request.request_id.is_empty() {
+            return None;
+        }
+        let of_run = |run: &Run| {
+            let asked = run.requests.iter();
+            let same = |asked: &&Request| asked.request_id == request.request_id;
+            asked.rev().find(same).map(|asked| asked == request)
+        };
+        let (key, same) = self
+            .runs
+            .iter()
+            .find_map(|(key, run)| Some((key, of_run(run)?)))?;
+        if !same {
+            return Some(Err(used_otherwise(request)));
+        }
+        let view = self.view(key, now)?;
+        Some(match refused_by_the_rules(&view.status, &request.command) {
+            Some(message) => Err(Refusal::NotNow(message)),
+            None => Ok(Arc::new(view)),
+        })
+    }
+
     fn obey(&mut self, request: &Request, turn: &mut Turn, now: Timestamp) -> Answer {
         let mut changes = Changes::default();
         let key = match &request.target {
@@ -58,15 +82,21 @@ impl Engine {
                 self.find_or_begin(service, version, &mut changes, now)?
             }
         };
-        if let Some(command) = self.checked(&key, request)? {
-            changes.touch(&key, &self.runs);
-            if let Some(run) = self.runs.get_mut(&key) {
+        let command = self.checked(&key, request)?;
+        changes.touch(&key, &self.runs);
+        if let Some(run) = self.runs.get_mut(&key) {
+            run.remember(request);
+            if command.is_some() {
                 run.status.conditions.remove(COMMAND_REFUSED);
             }
+        }
+        if let Some(command) = command {
             self.commands.entry(key.clone()).or_default().push(command);
         }
         *turn = self.turn_with(changes, now);
-        if let Some(error) = &self.journal_error {
+        let goes_back =
+            matches!(request.command, Command::Rollback { .. }) && self.unwritten.contains(&key);
+        if let Some(error) = self.journal_error.as_ref().filter(|_| !goes_back) {
             return Err(Refusal::Unavailable(format!(
                 "nothing is decided now: {error}"
             )));
@@ -209,6 +239,13 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn used_otherwise(request: &Request) -> Refusal {
+    Refusal::NotNow(format!(
+        "request id {} was used for something else: take a new one",
+        request.request_id
+    ))
 }
 
 /// What `advance` said of a command that it did not obey.

@@ -1,7 +1,7 @@
 //! What analysis is asked, what it looks at, and what it says. Numbers are integers, so that states
 //! can be compared and written down.
 
-use super::ErrorClasses;
+use super::{ErrorClasses, is_default};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -116,13 +116,17 @@ pub enum MetricSource {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tally {
     /// Requests that ended.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub requests: u64,
     /// Those that were errors.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub errors: u64,
     /// The errors by class, as far as known.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub classes: ErrorClasses,
     /// Requests by latency bucket's upper bound in microseconds
     /// (`segue_proto::names::metric::LATENCY_BOUNDS_US`); may sum to less than `requests`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub latency: BTreeMap<u64, u64>,
 }
 
@@ -143,9 +147,11 @@ impl Tally {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Evidence {
     /// The new version's.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub new: Tally,
     /// The old version's control group: its sessions drawn since the upgrade began to shift
     /// traffic, or all of its requests where there is no affinity.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub old: Tally,
 }
 

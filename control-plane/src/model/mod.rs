@@ -47,3 +47,8 @@ pub use world::{
     CookieAffinity, Fuse, Instance, InstanceState, SameSite, ServiceView, SessionToken,
     VersionView, World,
 };
+
+/// Left out of what is written: a reader puts it back.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -120,6 +120,13 @@ pub struct EndpointSample {
     pub latency: BTreeMap<u64, u64>,
 }
 
+impl EndpointSample {
+    /// Requests that ended.
+    pub fn ended(&self) -> u64 {
+        self.succeeded.saturating_add(self.errors)
+    }
+}
+
 /// Errors by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ErrorClasses {

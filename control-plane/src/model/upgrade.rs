@@ -2,7 +2,7 @@
 
 use super::{
     Evidence, Generation, Judgement, ProxyId, ServiceKey, Share, Timestamp, UpgradeKey, VersionId,
-    WorkloadKey,
+    WorkloadKey, is_default,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -203,17 +203,22 @@ pub struct Observation {
     /// The new version's instances.
     pub new: Vec<InstanceObservation>,
     /// How many instances of further versions there are.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub others: u32,
     /// How far `status.generation` has come (default where it is None).
     pub applied: Applied,
     /// When a session token last placed a request on the old version, as far as known.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last_old_session: Option<Timestamp>,
     /// What people asked since the last look, oldest first.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub commands: Vec<Command>,
     /// What analysis says of the present step; None: nothing is analysed in this phase.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub judgement: Option<Judgement>,
     /// The evidence of the present step that came in since the last line of the decision log: what
     /// a replay judges anew. `upgrade` does not look at it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub evidence: Evidence,
 }
 
@@ -227,27 +232,37 @@ pub struct InstanceObservation {
     /// A check of it has ended, or it needs none.
     pub checked: bool,
     /// Failed checks in a row.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub consecutive_failures: u32,
     /// How many proxies' outlier detection keeps it out.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ejected_by: u32,
     /// Requests and connections under way there, by the newest reports of its own proxy and of
     /// the clients' proxies.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub active: u64,
     /// When a report last said that something was active there or had begun there; None: no proxy
     /// has ever reported on it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last_activity: Option<Timestamp>,
     /// When the last report on it came in. An instance whose reports have ceased says nothing.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last_report: Option<Timestamp>,
     /// Since when it has passed its checks without a break.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ready_since: Option<Timestamp>,
     /// How often it has turned from ready to not ready since the run began.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub restarts: u32,
     /// Its own proxy broke off without a goodbye and is not back within the lease: its machine is
     /// lost, which is no fault of the version.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub lost: bool,
     /// Requests that ended in the last second, by the reports.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub recent_requests: u64,
     /// Those that were errors.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub recent_errors: u64,
 }
 

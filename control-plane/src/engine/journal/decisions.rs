@@ -4,12 +4,13 @@
 //! A line that was cut off by a crash is skipped by readers and closed by the next writer.
 
 use super::{JournalError, file};
-use crate::model::{Decision, Observation, UpgradeKey};
+use crate::model::{Decision, Observation, Policy, UpgradeKey, UpgradeSpec, UpgradeStatus};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// A file this large is full.
@@ -31,13 +32,36 @@ pub struct LoggedDecision {
     pub decision: Decision,
     /// The inputs, an [`Observation`].
     pub inputs: serde_json::Value,
+    /// The policy in force from here on, a [`Policy`], where it is another one than before.
+    #[serde(default)]
+    pub policy: Option<serde_json::Value>,
+    /// What was asked, an [`UpgradeSpec`]; only where the run begins.
+    #[serde(default)]
+    pub spec: Option<serde_json::Value>,
+    /// The status that the first look found, an [`UpgradeStatus`]; only where the run begins.
+    #[serde(default)]
+    pub status: Option<serde_json::Value>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// A line to be.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::engine) struct Line {
+    #[serde(skip)]
+    pub key: UpgradeKey,
     #[serde(flatten)]
-    decision: &'a Decision,
-    inputs: &'a Observation,
+    pub decision: Decision,
+    pub inputs: Observation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Arc<Policy>>,
+    #[serde(flatten)]
+    pub began: Option<Began>,
+}
+
+/// Where a replay starts.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::engine) struct Began {
+    pub spec: UpgradeSpec,
+    pub status: UpgradeStatus,
 }
 
 impl DecisionLog {
@@ -51,18 +75,13 @@ impl DecisionLog {
             .join(format!("{}.jsonl", key.name))
     }
 
-    pub(super) fn append(
-        &self,
-        key: &UpgradeKey,
-        decision: &Decision,
-        inputs: &Observation,
-    ) -> Result<(), JournalError> {
-        let path = self.path(key);
+    pub(super) fn append(&self, line: &Line) -> Result<(), JournalError> {
+        let path = self.path(&line.key);
         if let Some(folder) = path.parent() {
             file::make_folder(folder)?;
         }
         let append = || -> io::Result<()> {
-            let mut bytes = serde_json::to_vec(&Line { decision, inputs })?;
+            let mut bytes = serde_json::to_vec(line)?;
             bytes.push(b'\n');
             let mut file = OpenOptions::new()
                 .create(true)

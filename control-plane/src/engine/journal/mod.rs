@@ -13,21 +13,20 @@
 //! ```
 //!
 //! Every file but the log is written as a whole: beside its place, synced, renamed. So a file is
-//! the old one or the new one, never half of one; one that can't be read was damaged by something
-//! else, and is refused with its name.
+//! the old one or the new one, never half of one. Each says what it holds, in which format, and its
+//! checksum; one that was damaged or lies in another's place is refused with its name.
 
 mod decisions;
 mod file;
 
+pub(super) use decisions::{Began, Line};
 pub use decisions::{DecisionLog, LoggedDecision};
 
 use super::{
     health::ReadinessRecord, proxies::ProxyRecord, run::Run, services::ServiceMemory,
     token::TokenKey,
 };
-use crate::model::{
-    Decision, Observation, ProxyId, ServiceKey, Timestamp, UpgradeKey, WorkloadKey,
-};
+use crate::model::{ProxyId, ServiceKey, Timestamp, UpgradeKey, WorkloadKey};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     collections::BTreeMap,
@@ -98,10 +97,10 @@ impl Journal {
         let lock = lock(root)?;
         let recovered = Recovered {
             runs: read_runs(&root.join("upgrades"))?,
-            services: file::read_or_default(&root.join("services.json"))?,
-            health: file::read_or_default(&root.join("health.json"))?,
-            proxies: file::read_or_default(&root.join("proxies.json"))?,
-            generation: file::read_or_default(&root.join("generation.json"))?,
+            services: file::read_or_default(&root.join("services.json"), "services")?,
+            health: file::read_or_default(&root.join("health.json"), "health")?,
+            proxies: file::read_or_default(&root.join("proxies.json"), "proxies")?,
+            generation: file::read_or_default(&root.join("generation.json"), "generation")?,
             tokens: TokenKey::new(file::read_or_make_key(&root.join("token-key"))?),
         };
         let journal = Self {
@@ -118,7 +117,7 @@ impl Journal {
     }
 
     pub(super) fn write_run(&self, run: &Run) -> Result<(), JournalError> {
-        file::write(&self.run_path(&run.spec.key), run)
+        file::write(&self.run_path(&run.spec.key), RUN, run)
     }
 
     pub(super) fn remove_run(&self, key: &UpgradeKey) -> Result<(), JournalError> {
@@ -130,43 +129,44 @@ impl Journal {
         &self,
         services: &BTreeMap<ServiceKey, ServiceMemory>,
     ) -> Result<(), JournalError> {
-        file::write(&self.root.join("services.json"), services)
+        file::write(&self.root.join("services.json"), "services", services)
     }
 
     pub(super) fn write_health(
         &self,
         health: &BTreeMap<WorkloadKey, ReadinessRecord>,
     ) -> Result<(), JournalError> {
-        file::write(&self.root.join("health.json"), health)
+        file::write(&self.root.join("health.json"), "health", health)
     }
 
     pub(super) fn write_proxies(
         &self,
         proxies: &BTreeMap<ProxyId, ProxyRecord>,
     ) -> Result<(), JournalError> {
-        file::write(&self.root.join("proxies.json"), proxies)
+        file::write(&self.root.join("proxies.json"), "proxies", proxies)
     }
 
     /// No generation above this one will be published before the next call.
     pub(super) fn reserve_generations(&self, up_to: u64) -> Result<(), JournalError> {
-        file::write(&self.root.join("generation.json"), &up_to)
+        file::write(&self.root.join("generation.json"), "generation", &up_to)
     }
 
-    pub(super) fn record(
-        &self,
-        key: &UpgradeKey,
-        decision: &Decision,
-        inputs: &Observation,
-    ) -> Result<(), JournalError> {
-        self.decisions.append(key, decision, inputs)
+    pub(super) fn record(&self, line: &Line) -> Result<(), JournalError> {
+        self.decisions.append(line)
     }
 
     fn run_path(&self, key: &UpgradeKey) -> PathBuf {
-        self.root
-            .join("upgrades")
-            .join(&*key.namespace)
-            .join(format!("{}.json", key.name))
+        run_path(&self.root.join("upgrades"), key)
     }
+}
+
+/// The kind of a run's file.
+const RUN: &str = "run";
+
+fn run_path(folder: &Path, key: &UpgradeKey) -> PathBuf {
+    folder
+        .join(&*key.namespace)
+        .join(format!("{}.json", key.name))
 }
 
 fn lock(root: &Path) -> Result<Flock<File>, JournalError> {
@@ -197,7 +197,11 @@ fn read_runs(folder: &Path) -> Result<BTreeMap<UpgradeKey, Run>, JournalError> {
                 .extension()
                 .is_some_and(|extension| extension == "json")
             {
-                let run: Run = file::read(&path)?;
+                let run: Run = file::read(&path, RUN)?;
+                if run_path(folder, &run.spec.key) != path {
+                    let reason = format!("it holds upgrade {}: it belongs elsewhere", run.spec.key);
+                    return Err(JournalError::Corrupt { path, reason });
+                }
                 runs.insert(run.spec.key.clone(), run);
             } else {
                 // What a write left that was cut off before its rename: never in force.

@@ -3,6 +3,10 @@
 
 mod composing;
 mod living;
+mod losing;
+mod proving;
 mod resuming;
+mod storing;
 pub(crate) mod support;
 mod talking;
+mod telling;

@@ -3,12 +3,14 @@
 use crate::{
     engine::{Answer, Engine, Journal, Request, Target, run::Run},
     model::{
-        Affinity, AppProtocol, Capacity, Catalog, Check, Command, Drain, EndpointSample,
-        Generation, HealthSample, Key, LoadSample, Observed, Phase, Policy, Probe, ProxyId,
-        ProxyState, Rollback, SameSite, Service, ServiceKey, ServicePort, ServiceView, Share, Step,
-        Timestamp, UpgradeStatus, VersionView, Workload, WorkloadKey, World,
+        Affinity, Analysis, AppProtocol, Capacity, Catalog, Check, Command, Drain, EndpointSample,
+        Event, Generation, HealthSample, Key, LoadSample, Observed, OnLowTraffic, Phase, Policy,
+        Probe, ProxyId, ProxyState, Rollback, SameSite, Service, ServiceKey, ServicePort,
+        ServiceView, Share, Sink, Step, Timestamp, UpgradeStatus, VersionView, Workload,
+        WorkloadKey, World,
     },
 };
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -90,7 +92,8 @@ pub(crate) fn proxy(id: &str, acked: u64) -> ProxyState {
     }
 }
 
-/// A policy that is quick: 25 % for 2 s, then 100 %; 3 s of window.
+/// A policy that is quick: 25 % for 2 s, then 100 %; 3 s of window. It goes on where there is too
+/// little traffic to know.
 pub(crate) fn quick() -> Policy {
     let step = |percent, seconds| Step {
         weight: Share::from_percent(percent).unwrap(),
@@ -114,6 +117,12 @@ pub(crate) fn quick() -> Policy {
         rollback: Rollback {
             window: Duration::from_secs(3),
         },
+        analysis: Analysis {
+            warm_up: Duration::ZERO,
+            max_wait: Duration::from_secs(1),
+            on_low_traffic: OnLowTraffic::Proceed,
+            ..Policy::default().analysis
+        },
         ..Policy::default()
     }
 }
@@ -129,7 +138,14 @@ pub(crate) struct Mesh {
     pub(crate) proxies: Vec<String>,
     /// Instances whose checks fail.
     pub(crate) failing: BTreeSet<String>,
+    /// Instances without a sidecar of their own: nothing is reported of them but by clients.
+    pub(crate) silent: BTreeSet<String>,
+    /// Instances whose machine is lost: neither reports nor checks come of them.
+    pub(crate) lost: BTreeSet<String>,
     pub(crate) world: Arc<World>,
+    /// What the outbox was handed, over all lives of the control plane.
+    pub(crate) told: Arc<Mutex<Vec<Event>>>,
+    pub(crate) outbox_refuses: Arc<Mutex<bool>>,
     last_acked: Generation,
 }
 
@@ -142,7 +158,11 @@ impl Mesh {
             catalog: catalog(&[]),
             proxies: vec!["shop/web".to_owned()],
             failing: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            lost: BTreeSet::new(),
             world: Arc::new(World::default()),
+            told: Arc::default(),
+            outbox_refuses: Arc::default(),
             last_acked: Generation(0),
         };
         mesh.set(instances);
@@ -154,7 +174,17 @@ impl Mesh {
     pub(crate) fn start(&mut self) {
         let journal = Journal::open(self.state.path()).unwrap();
         let lease = Duration::from_secs(15);
-        self.engine = Some(Engine::new(journal, self.catalog.clone(), lease, self.now));
+        let told = Arc::clone(&self.told);
+        let refuses = Arc::clone(&self.outbox_refuses);
+        let events = move |event: &Event, _: &[Sink]| {
+            if *refuses.lock() {
+                return Err(std::io::Error::other("the outbox is full"));
+            }
+            told.lock().push(event.clone());
+            Ok(())
+        };
+        let (catalog, now) = (self.catalog.clone(), self.now);
+        self.engine = Some(Engine::new(journal, catalog, lease, Box::new(events), now));
         self.last_acked = Generation(0);
         self.turn();
     }
@@ -207,6 +237,9 @@ impl Mesh {
         let now = self.now;
         let workloads: Vec<WorkloadKey> = self.catalog.workloads.keys().cloned().collect();
         for workload in workloads {
+            if self.lost.contains(&*workload.name) {
+                continue;
+            }
             let healthy = !self.failing.contains(&*workload.name);
             let own = ProxyId::from(workload.to_string().as_str());
             self.engine().observed(
@@ -221,15 +254,9 @@ impl Mesh {
                 cluster: "inbound|8080||".to_owned(),
                 ..EndpointSample::default()
             };
-            self.engine().observed(
-                Observed::Load(LoadSample {
-                    proxy: own,
-                    workload: Some(workload),
-                    at: now,
-                    endpoints: vec![idle],
-                }),
-                now,
-            );
+            if !self.silent.contains(&*workload.name) {
+                self.report(&own.0, vec![idle]);
+            }
         }
         if self.last_acked != self.world.generation {
             self.last_acked = self.world.generation;
@@ -239,6 +266,41 @@ impl Mesh {
             }
         }
         self.turn();
+    }
+
+    /// A load report of a proxy; one that is named like a workload is its sidecar.
+    pub(crate) fn report(&mut self, proxy: &str, endpoints: Vec<EndpointSample>) {
+        let now = self.now;
+        let workload = Key::try_from(proxy.to_owned()).ok();
+        let sample = LoadSample {
+            proxy: proxy.into(),
+            workload: workload.filter(|key| self.catalog.workloads.contains_key(key)),
+            at: now,
+            endpoints,
+        };
+        self.engine().observed(Observed::Load(sample), now);
+    }
+
+    /// So many ticks.
+    pub(crate) fn ticks(&mut self, count: usize) {
+        for _ in 0..count {
+            self.tick();
+        }
+    }
+
+    /// Begins the upgrade of these instances under a policy and waits until the first step is
+    /// applied.
+    pub(crate) fn first_step(from: &[(&str, &str)], to: &[(&str, &str)], policy: Policy) -> Self {
+        let mut mesh = Self::new(from);
+        mesh.catalog.policies.insert(checkout(), Arc::new(policy));
+        mesh.tell();
+        mesh.tick();
+        mesh.set(to);
+        mesh.until("the first step is applied", |mesh| {
+            mesh.status()
+                .is_some_and(|status| status.phase == Phase::WarmUp && status.applied_at.is_some())
+        });
+        mesh
     }
 
     /// Ticks until something holds.
@@ -305,14 +367,17 @@ impl Mesh {
     }
 
     pub(crate) fn ask(&mut self, target: Target, command: Command) -> Answer {
-        let request = Request {
+        self.request(&Request {
             target,
             command,
             request_id: String::new(),
             resource_version: None,
-        };
+        })
+    }
+
+    pub(crate) fn request(&mut self, request: &Request) -> Answer {
         let now = self.now;
-        let (answer, turn) = self.engine().command(&request, now);
+        let (answer, turn) = self.engine().command(request, now);
         if let Some(world) = turn.world {
             self.world = world;
         }
