@@ -17,7 +17,7 @@ pub struct Board {
     pub proxies: Arc<BTreeMap<ProxyId, ProxyView>>,
     /// The newest world's generation.
     pub generation: Generation,
-    /// Why the state folder can't be written; nothing is decided meanwhile.
+    /// Why the state folder can't be written; nothing is decided meanwhile but to go back.
     pub journal_error: Option<String>,
 }
 

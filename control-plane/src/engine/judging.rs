@@ -137,9 +137,12 @@ pub(super) fn describe(judgement: &Judgement) -> String {
         Verdict::Worse => "worse",
     };
     let findings: Vec<&str> = judgement.findings.iter().map(|f| f.text.as_str()).collect();
+    let requests = judgement.requests;
+    if findings.is_empty() {
+        return format!("{verdict} after {requests} requests");
+    }
     format!(
-        "{verdict} after {} requests: {}",
-        judgement.requests,
+        "{verdict} after {requests} requests: {}",
         findings.join("; ")
     )
 }

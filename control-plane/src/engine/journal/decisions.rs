@@ -1,5 +1,6 @@
 //! The decision log: a line of JSON for everything that was decided, with its inputs; append only.
-//! What is older than two full files is let go, so that a run that lasts for months fills no disk.
+//! What is older than two full files is let go, so that a run that lasts for months fills no disk; but
+//! its first line, where a replay starts, is kept apart.
 //!
 //! A line that was cut off by a crash is skipped by readers and closed by the next writer.
 
@@ -17,6 +18,9 @@ use std::{
 const FULL: u64 = 4 << 20;
 /// The extension of the full file before the present one.
 const OLDER: &str = "jsonl.1";
+
+/// The extension of the first line, where the file that it stood in was let go.
+const FIRST: &str = "jsonl.0";
 
 /// The decision logs of all upgrades.
 #[derive(Clone, Debug)]
@@ -89,6 +93,7 @@ impl DecisionLog {
                 .read(true)
                 .open(&path)?;
             if file.metadata()?.len() >= FULL {
+                keep_first(&path)?;
                 fs::rename(&path, path.with_extension(OLDER))?;
                 file = File::options()
                     .create(true)
@@ -113,7 +118,11 @@ impl DecisionLog {
         key: &UpgradeKey,
     ) -> io::Result<impl Iterator<Item = io::Result<LoggedDecision>> + use<>> {
         let path = self.path(key);
-        let files = [open(&path.with_extension(OLDER))?, open(&path)?];
+        let files = [
+            open(&path.with_extension(FIRST))?,
+            open(&path.with_extension(OLDER))?,
+            open(&path)?,
+        ];
         let lines = files
             .into_iter()
             .flatten()
@@ -126,6 +135,7 @@ impl DecisionLog {
 
     pub(super) fn remove(&self, key: &UpgradeKey) -> Result<(), JournalError> {
         let path = self.path(key);
+        file::remove(&path.with_extension(FIRST))?;
         file::remove(&path.with_extension(OLDER))?;
         file::remove(&path)
     }
@@ -138,6 +148,22 @@ fn open(path: &Path) -> io::Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Before the oldest file is let go for the first time: its first line.
+fn keep_first(path: &Path) -> io::Result<()> {
+    let first = path.with_extension(FIRST);
+    if fs::exists(&first)? {
+        return Ok(());
+    }
+    let Some(older) = open(&path.with_extension(OLDER))? else {
+        return Ok(());
+    };
+    let mut line = Vec::new();
+    BufReader::new(older).read_until(b'\n', &mut line)?;
+    let beside = path.with_extension("tmp");
+    fs::write(&beside, line)?;
+    fs::rename(&beside, first)
 }
 
 fn ends_within_a_line(file: &mut File) -> io::Result<bool> {

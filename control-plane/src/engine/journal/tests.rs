@@ -61,7 +61,7 @@ fn an_upgrade_without_decisions_has_an_empty_log() {
 }
 
 #[test]
-fn a_log_that_grows_for_months_keeps_its_newest_lines_and_no_more_than_two_files() {
+fn a_log_that_grows_for_months_keeps_its_first_and_its_newest_lines() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(folder.path()).unwrap();
     let key = UpgradeKey::new("shop", "checkout-v2-1");
@@ -72,7 +72,7 @@ fn a_log_that_grows_for_months_keeps_its_newest_lines_and_no_more_than_two_files
     }
     let log = journal.decisions().read(&key).unwrap();
     let rules: Vec<String> = log.map(|line| line.unwrap().decision.rule).collect();
-    assert_eq!(rules, ["third", "fourth", "fifth"]);
+    assert_eq!(rules, ["first", "third", "fourth", "fifth"]);
     journal.decisions().remove(&key).unwrap();
     let left = fs::read_dir(folder.path().join("decisions/shop")).unwrap();
     assert_eq!(left.count(), 0);
