@@ -37,7 +37,7 @@ impl Engine {
         Self::log_policy(&mut run, &policy, (&seen, now), changes);
         for _ in 0..MAX_LOOKS {
             let phase = run.status.phase;
-            let settled = self.advance(&mut run, &policy, (&mut seen, now), changes);
+            let settled = self.advance(&mut run, &policy, (&seen, now), changes);
             if phase == Phase::RolledBack && run.is_active() {
                 // Tried once more: what failed before does not count.
                 run.failed_before = self.times_failed(&run.spec.service);
@@ -78,7 +78,7 @@ impl Engine {
         &mut self,
         run: &mut Run,
         policy: &Policy,
-        (seen, now): (&mut Observation, Timestamp),
+        (seen, now): (&Observation, Timestamp),
         changes: &mut Changes,
     ) -> bool {
         let (status, actions) = upgrade::advance(policy, &run.status, seen, now);
@@ -95,7 +95,6 @@ impl Engine {
                 }
                 Action::Record(decision) => {
                     changes.lines.push_back(telling::line(run, decision, seen));
-                    seen.commands.clear();
                 }
                 Action::Notify { reason, message } => {
                     tracing::info!(upgrade = %key, reason, weight = %run.status.weight, "{message}");

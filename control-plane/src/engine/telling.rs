@@ -89,8 +89,12 @@ impl Engine {
                 &format!("{verdict}: {}", first_reason(&run.status)),
                 now,
             );
-            let status = run.status.clone();
-            ("Began", verdict, Some(Began { spec, status }))
+            let began = Began {
+                spec,
+                status: run.status.clone(),
+                old_instances: run.status.old_instances,
+            };
+            ("Began", verdict, Some(began))
         } else {
             (
                 "PolicyChanged",
@@ -175,8 +179,8 @@ impl Engine {
     }
 }
 
-/// A line for what was decided at a look, with the evidence that no line has shown yet. Evidence and
-/// commands stand in one line only, so that what all lines show adds up.
+/// A line for what was decided at a look, with the evidence that no line has shown yet: it stands in
+/// one line only, so that what all lines show adds up.
 pub(super) fn line(run: &mut Run, decision: Decision, seen: &Observation) -> Line {
     Line {
         key: run.spec.key.clone(),

@@ -36,18 +36,23 @@ pub struct LoggedDecision {
     pub decision: Decision,
     /// The inputs, an [`Observation`].
     pub inputs: serde_json::Value,
-    /// The policy in force from here on, a [`Policy`], where it is another one than before.
-    #[serde(default)]
-    pub policy: Option<serde_json::Value>,
-    /// What was asked, an [`UpgradeSpec`]; only where the run begins.
-    #[serde(default)]
-    pub spec: Option<serde_json::Value>,
-    /// The status that the first look found, an [`UpgradeStatus`]; only where the run begins.
-    #[serde(default)]
-    pub status: Option<serde_json::Value>,
+    /// What else the line carries: `policy` where another one is in force from here on; `spec`,
+    /// `status` and `old_instances` where a run began.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
 }
 
-/// A line to be.
+impl LoggedDecision {
+    /// What else a replay needs, as a JSON object; empty where the line carries nothing else.
+    pub fn context(&self) -> String {
+        if self.more.is_empty() {
+            return String::new();
+        }
+        serde_json::to_string(&self.more).unwrap_or_default()
+    }
+}
+
+/// A line to be. Those of one call of `advance` have the same inputs, but for the evidence.
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::engine) struct Line {
     #[serde(skip)]
@@ -65,7 +70,9 @@ pub(in crate::engine) struct Line {
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::engine) struct Began {
     pub spec: UpgradeSpec,
+    /// As the first look found it.
     pub status: UpgradeStatus,
+    pub old_instances: u32,
 }
 
 impl DecisionLog {

@@ -1,7 +1,10 @@
 //! The decision log's frame, and the events.
 
 use super::support::{Mesh, checkout, quick};
-use crate::model::{Command, Event, Phase, Policy, UpgradeSpec, UpgradeStatus};
+use crate::{
+    engine::LoggedDecision,
+    model::{Command, Event, Phase, Policy, UpgradeSpec, UpgradeStatus},
+};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 const V1: [(&str, &str); 2] = [("a-0", "v1"), ("a-1", "v1")];
@@ -15,7 +18,7 @@ fn upgrading() -> Mesh {
     mesh
 }
 
-fn log(mesh: &mut Mesh) -> Vec<crate::engine::LoggedDecision> {
+fn log(mesh: &mut Mesh) -> Vec<LoggedDecision> {
     let key = mesh.run().unwrap().spec.key.clone();
     let lines = mesh.engine().decisions().read(&key).unwrap();
     lines.map(Result::unwrap).collect()
@@ -40,32 +43,45 @@ fn the_first_line_says_where_a_replay_starts_and_later_ones_when_the_policy_chan
     mesh.start();
     mesh.ticks(5);
     let log = log(&mut mesh);
-    let parsed = |value: &Option<serde_json::Value>| -> Policy {
-        serde_json::from_value(value.clone().unwrap()).unwrap()
+    let parsed = |line: &LoggedDecision| -> Policy {
+        serde_json::from_value(line.more["policy"].clone()).unwrap()
     };
     assert_eq!(log[0].decision.rule, "Began");
-    assert_eq!(parsed(&log[0].policy), quick());
-    let spec: UpgradeSpec = serde_json::from_value(log[0].spec.clone().unwrap()).unwrap();
+    assert_eq!(parsed(&log[0]), quick());
+    let spec: UpgradeSpec = serde_json::from_value(log[0].more["spec"].clone()).unwrap();
     assert_eq!(spec, mesh.run().unwrap().spec);
-    let status: UpgradeStatus = serde_json::from_value(log[0].status.clone().unwrap()).unwrap();
+    let status: UpgradeStatus = serde_json::from_value(log[0].more["status"].clone()).unwrap();
     assert_eq!((status.phase, status.old_instances), (Phase::Preparing, 2));
-    let with_policy: Vec<_> = log.iter().filter(|line| line.policy.is_some()).collect();
+    let with_policy: Vec<_> = log
+        .iter()
+        .filter(|line| line.more.contains_key("policy"))
+        .collect();
     assert_eq!(with_policy.len(), 2, "not after a restart");
     assert_eq!(with_policy[1].decision.rule, "PolicyChanged");
-    assert_eq!(parsed(&with_policy[1].policy), changed);
-    assert!(log.iter().skip(1).all(|line| line.spec.is_none()));
+    assert_eq!(parsed(with_policy[1]), changed);
+    assert!(log[0].context().contains("\"old_instances\":2"));
+    let quiet = log.iter().filter(|line| line.context().is_empty());
+    assert_eq!(quiet.count(), log.len() - 2);
 }
 
 #[test]
-fn what_was_asked_stands_in_the_log_once() {
+fn the_lines_of_one_look_show_the_same_inputs_and_a_command_shows_at_one_look() {
     let mut mesh = upgrading();
+    mesh.ticks(3);
     mesh.command(Command::Promote { full: true }).unwrap();
     mesh.finish();
-    let asked: usize = log(&mut mesh)
+    let log = log(&mut mesh);
+    let asked: Vec<_> = log
         .iter()
-        .filter_map(|line| line.inputs.get("commands")?.as_array().map(Vec::len))
-        .sum();
-    assert_eq!(asked, 1);
+        .filter(|line| line.inputs.get("commands").is_some())
+        .collect();
+    let rules: Vec<&str> = asked
+        .iter()
+        .map(|line| line.decision.rule.as_str())
+        .collect();
+    assert_eq!(rules.first(), Some(&"Promoted"));
+    assert!(asked.len() > 1, "asked, and stepped up by it: {rules:?}");
+    assert!(asked.iter().all(|line| line.inputs == asked[0].inputs));
 }
 
 /// The events of one run by number; what came twice came with the same content.
