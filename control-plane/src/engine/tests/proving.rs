@@ -16,7 +16,7 @@ const NEW: &str = "outbound|80|v2|checkout.shop.svc.cluster.local";
 const INBOUND: &str = "inbound|8080||";
 
 /// Steps of a minute, no line in the decision log but of decisions, and limits so wide that no
-/// evidence of these tests rolls anything back: what it proves is the business of `analysis`.
+/// evidence of these tests proves anything: that is the business of `analysis`.
 fn patient(affinity: bool) -> Policy {
     let mut policy = quick();
     policy.steps = [25, 50, 100]
@@ -27,6 +27,7 @@ fn patient(affinity: bool) -> Policy {
         })
         .to_vec();
     policy.analysis.interval = Duration::from_secs(3_600);
+    policy.analysis.min_requests = u64::MAX;
     policy.analysis.success_rate = SuccessRate {
         min: Ppm(0),
         max_drop: Ppm::ONE,
@@ -278,7 +279,6 @@ fn evidence_outlives_a_restart_in_every_phase_that_is_analysed() {
     for phase in [Phase::WarmUp, Phase::Shifting, Phase::RollbackWindow] {
         let mut policy = patient(true);
         policy.analysis.interval = Duration::from_secs(1);
-        policy.analysis.min_requests = u64::MAX;
         let mut mesh = on_trial(policy, "shop/web");
         while mesh.phase() != Some(phase) {
             mesh.command(crate::model::Command::Promote { full: false })
