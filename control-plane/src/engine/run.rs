@@ -158,6 +158,9 @@ impl Run {
             message: message.to_owned(),
         };
         let kept = self.untold().len().clamp(EVENTS_KEPT - 1, EVENTS_WAITING);
+        if self.untold().len() > kept {
+            tracing::warn!(upgrade = %self.spec.key, "the outbox has refused {kept} events: the oldest one is let go");
+        }
         let first = self.events.len().saturating_sub(kept);
         let events = self.events.iter().skip(first).cloned();
         self.events = events.chain([event]).collect();
@@ -237,4 +240,46 @@ pub(super) fn refusal(command: &Command, status: &UpgradeStatus) -> Option<Strin
             several.join(", ")
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::tests::support::{at, checkout, quick},
+        model::UpgradeKey,
+        upgrade,
+    };
+
+    fn numbers(events: &[Event]) -> Vec<u64> {
+        let number = |event: &Event| event.id.rsplit_once('/').unwrap().1.parse().unwrap();
+        events.iter().map(number).collect()
+    }
+
+    #[test]
+    fn events_are_kept_until_they_are_told_and_the_last_ones_after_that() {
+        let spec = UpgradeSpec {
+            key: UpgradeKey::new("shop", "checkout-v2-1"),
+            service: checkout(),
+            from: "v1".into(),
+            to: "v2".into(),
+            paused: false,
+        };
+        let mut run = Run::new(spec, upgrade::begin(&quick(), 1, at(0)), at(0));
+        for _ in 0..50 {
+            run.tell("Paused", "paused by hand", at(1));
+        }
+        assert_eq!(numbers(run.untold()), (1..=50).collect::<Vec<_>>());
+        run.events_told = 45;
+        assert_eq!(numbers(run.untold()), (46..=50).collect::<Vec<_>>());
+        run.tell("Paused", "paused by hand", at(2));
+        assert_eq!(numbers(&run.events), (32..=51).collect::<Vec<_>>());
+        run.events_told = 51;
+        assert!(run.untold().is_empty());
+        for _ in 0..2_000 {
+            run.tell("Paused", "paused by hand", at(3));
+        }
+        assert_eq!(run.events.len(), EVENTS_WAITING + 1);
+        assert_eq!(numbers(run.untold()).last(), Some(&2_051));
+    }
 }

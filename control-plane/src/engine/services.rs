@@ -153,3 +153,33 @@ pub(super) fn free_key(
         .find(|key| !runs.contains_key(key))
         .unwrap_or_else(|| name(runs.len() + 2))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::tests::support::{at, checkout, quick},
+        upgrade,
+    };
+
+    #[test]
+    fn tokens_of_sessions_that_are_still_held_on_the_way_back_hold_on() {
+        let spec = UpgradeSpec {
+            key: UpgradeKey::new("shop", "checkout-v2-1"),
+            service: checkout(),
+            from: "v1".into(),
+            to: "v2".into(),
+            paused: false,
+        };
+        let mut run = Run::new(spec, upgrade::begin(&quick(), 1, at(0)), at(0));
+        run.status.phase = Phase::RollingBack;
+        run.status.token_epoch = 1;
+        let mut memory = ServiceMemory::default();
+        run.status.traffic.new_sessions_held = true;
+        memory.learn_from_run(&run);
+        assert_eq!(memory.epoch(&"v2".into()), 0);
+        run.status.traffic.new_sessions_held = false;
+        memory.learn_from_run(&run);
+        assert_eq!(memory.epoch(&"v2".into()), 1);
+    }
+}
