@@ -187,7 +187,7 @@ pub(super) fn settle(
         seen.commands.extend(command.take());
         let before = state.status.clone();
         let (after, actions) = upgrade::advance(policy, &before, &seen, now);
-        laws::judge_look(policy, state, &after, &seen, now);
+        laws::judge_look(policy, analysed, state, &after, &seen, now);
         let asked = seen.commands.contains(&Command::Pause);
         take(state, after, &actions, asked);
         if state.status == before && actions.is_empty() {

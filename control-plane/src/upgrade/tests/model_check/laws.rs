@@ -3,18 +3,21 @@
 
 use super::state::{Being, Proxy, State, name};
 use crate::model::{
-    Command, Observation, Phase, Policy, Share, Side, Timestamp, UpgradeStatus, Verdict,
+    Command, Observation, OnLowTraffic, Phase, Policy, Share, Side, Timestamp, UpgradeStatus,
+    Verdict,
 };
 
 /// Every law that a look or a rest can break: the names are the properties'.
-pub(super) const ALL: [&str; 15] = [
+pub(super) const ALL: [&str; 17] = [
     RISES_FROM_APPLIED,
     RISES_NOT_WHILE_WORSE,
+    RISES_BY_VERDICT,
     RISES_TO_THE_NEXT_STEP,
     RISES_WITH_INSTANCES,
     NO_TRAFFIC_TO_NOBODY,
     PAUSED_STANDS_STILL,
     BACK_MEANS_ZERO,
+    BACK_TO_SOMEBODY,
     PHASES_GO_ON,
     OLD_DRAINS_LAST,
     NEW_DRAINS_WITHOUT_TRAFFIC,
@@ -27,6 +30,7 @@ pub(super) const ALL: [&str; 15] = [
 
 const RISES_FROM_APPLIED: &str = "weight rises only from a weight that every proxy has applied";
 const RISES_NOT_WHILE_WORSE: &str = "weight never rises while the verdict is worse";
+const RISES_BY_VERDICT: &str = "a step that is analysed ends by `not worse`, by `promote`, or by a policy that goes on unknowing";
 const RISES_TO_THE_NEXT_STEP: &str =
     "weight is 0 or a step's, and skips one by `promote --full` alone";
 const RISES_WITH_INSTANCES: &str =
@@ -35,6 +39,7 @@ const NO_TRAFFIC_TO_NOBODY: &str =
     "no weight is left on a version without instances while the other one has one";
 const PAUSED_STANDS_STILL: &str = "a paused upgrade never moves but to roll back";
 const BACK_MEANS_ZERO: &str = "going back means weight 0, until `retry`";
+const BACK_TO_SOMEBODY: &str = "a rollback begins only where an old instance is left to serve";
 const PHASES_GO_ON: &str = "phases go one way, but for `retry`";
 const OLD_DRAINS_LAST: &str = "the old version drains only after 100 % was applied and the window";
 const NEW_DRAINS_WITHOUT_TRAFFIC: &str =
@@ -49,6 +54,7 @@ const WAITS_FOR_A_REASON: &str = "whatever is not over says what it waits for: a
 /// Judges one look: `state` is as before it.
 pub(super) fn judge_look(
     policy: &Policy,
+    analysed: bool,
     state: &mut State,
     after: &UpgradeStatus,
     seen: &Observation,
@@ -66,10 +72,12 @@ pub(super) fn judge_look(
     let broken = [
         (RISES_FROM_APPLIED, look.rises_from_applied()),
         (RISES_NOT_WHILE_WORSE, look.rises_not_while_worse()),
+        (RISES_BY_VERDICT, !analysed || look.rises_by_verdict()),
         (RISES_TO_THE_NEXT_STEP, look.rises_to_the_next_step()),
         (RISES_WITH_INSTANCES, look.rises_with_instances()),
         (PAUSED_STANDS_STILL, look.paused_stands_still()),
         (BACK_MEANS_ZERO, look.back_means_zero()),
+        (BACK_TO_SOMEBODY, look.back_to_somebody()),
         (PHASES_GO_ON, look.phases_go_on()),
         (OLD_DRAINS_LAST, look.old_drains_last()),
         (
@@ -128,6 +136,23 @@ impl Look<'_> {
         !self.rises() || judgement.is_none_or(|j| j.verdict != Verdict::Worse)
     }
 
+    fn rises_by_verdict(&self) -> bool {
+        let before = self.before;
+        let verdict = self.seen.judgement.as_ref().map(|j| j.verdict);
+        let promoted = before.promoted
+            || before.promoted_full
+            || self.was_asked(|c| matches!(c, Command::Promote { .. }));
+        let unknowing = self.policy.analysis.on_low_traffic == OnLowTraffic::Proceed
+            && before
+                .applied_at
+                .is_some_and(|at| self.now >= at.after(self.policy.analysis.max_wait));
+        !self.rises()
+            || before.phase == Phase::Preparing
+            || verdict == Some(Verdict::NotWorse)
+            || promoted
+            || (verdict == Some(Verdict::NotYet) && unknowing)
+    }
+
     fn rises_to_the_next_step(&self) -> bool {
         let steps = self.policy.steps.iter().map(|step| step.weight);
         let next = steps.clone().find(|weight| *weight > self.before.weight);
@@ -168,6 +193,12 @@ impl Look<'_> {
         let was_back = matches!(self.before.phase, Phase::RollingBack | Phase::RolledBack);
         let retried = self.was_asked(|c| matches!(c, Command::Retry));
         (!back || self.after.weight == Share::ZERO) && (!was_back || back || retried)
+    }
+
+    fn back_to_somebody(&self) -> bool {
+        let begins =
+            self.after.phase == Phase::RollingBack && self.before.phase != Phase::RollingBack;
+        !begins || has_old(self.state)
     }
 
     fn phases_go_on(&self) -> bool {
@@ -245,9 +276,12 @@ impl Look<'_> {
 fn has_somebody(state: &State) -> bool {
     let (env, status) = (&state.env, &state.status);
     let serving = status.weight > Share::ZERO && !status.phase.is_final();
-    let to_go_to =
-        !matches!(env.old, Being::Gone | Being::Lost) && !status.drained.contains(&name(Side::Old));
-    !serving || env.new != Being::Gone || !to_go_to
+    !serving || env.new != Being::Gone || !has_old(state)
+}
+
+fn has_old(state: &State) -> bool {
+    let drained = state.status.drained.contains(&name(Side::Old));
+    !matches!(state.env.old, Being::Gone | Being::Lost) && !drained
 }
 
 fn waits_for_a_reason(policy: &Policy, state: &State, now: Timestamp) -> bool {
