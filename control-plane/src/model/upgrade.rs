@@ -74,6 +74,23 @@ pub struct UpgradeStatus {
     pub judgement: Option<Judgement>,
     /// What the present step waits for too long is decided: `onLowTraffic` has been applied to it.
     pub low_traffic: bool,
+    /// What is remembered from one look to the next, of little interest to people.
+    #[serde(default)]
+    pub notes: Notes,
+}
+
+/// What an upgrade remembers from one look to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notes {
+    /// When `resume` was last obeyed: `maxWait` counts anew from then.
+    pub resumed_at: Option<Timestamp>,
+    /// Since when the next weight has waited for instances of the new version.
+    pub short_since: Option<Timestamp>,
+    /// The proxies that a `ProxyLagging` event of the present generation has named.
+    pub lagging_told: BTreeSet<ProxyId>,
+    /// The restarts of each instance that a `retry` has forgiven.
+    pub restarts_forgiven: BTreeMap<WorkloadKey, u32>,
 }
 
 /// The phases, in order.

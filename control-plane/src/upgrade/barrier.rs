@@ -6,6 +6,10 @@
 
 use super::run::Run;
 use crate::model::{Applied, Lagging, Phase, Timestamp};
+use std::time::Duration;
+
+/// A proxy that has not applied what it was told for so long is worth a word.
+const LAGS: Duration = Duration::from_secs(5);
 
 /// Notes how far the present generation has come, and when it came all the way.
 pub(super) fn look(run: &mut Run<'_>) {
@@ -15,6 +19,7 @@ pub(super) fn look(run: &mut Run<'_>) {
     if run.status.applied != run.seen.applied {
         run.status.applied = run.seen.applied.clone();
     }
+    name_lagging(run);
     let complete = run.seen.applied.is_complete();
     if run.status.applied_at.is_some() || !(complete || is_only_refused(run)) {
         return;
@@ -30,6 +35,35 @@ pub(super) fn look(run: &mut Run<'_>) {
         run.seen.applied.acked, run.seen.applied.total, run.status.weight
     );
     run.record(if complete { "Applied" } else { "Refused" }, verdict);
+}
+
+/// Tells of each proxy that lags for long, once for each generation.
+fn name_lagging(run: &mut Run<'_>) {
+    if run.status.phase.is_final() {
+        return;
+    }
+    let told = &run.status.notes.lagging_told;
+    let late: Vec<Lagging> = run
+        .seen
+        .applied
+        .lagging
+        .iter()
+        .filter(|l| run.now.since(l.since) >= LAGS && !told.contains(&l.proxy))
+        .cloned()
+        .collect();
+    if late.is_empty() {
+        return;
+    }
+    let told = late.iter().map(|l| l.proxy.clone());
+    run.status.notes.lagging_told.extend(told);
+    let names: Vec<String> = late.iter().map(name).collect();
+    let message = format!(
+        "not applied for {} s, waits for: {}",
+        LAGS.as_secs(),
+        names.join(", ")
+    );
+    run.record("ProxyLagging", message.clone());
+    run.notify("ProxyLagging", message);
 }
 
 /// On the way back, whoever lags refuses, and has had the time that a drain gets.

@@ -14,7 +14,36 @@ pub(super) fn required(run: &Run<'_>, weight: Share) -> u32 {
 
 /// How many new instances are ready.
 pub(super) fn ready(run: &Run<'_>) -> u32 {
-    u32::try_from(run.seen.new.iter().filter(|i| i.ready).count()).unwrap_or(u32::MAX)
+    ready_of(&run.seen.new)
+}
+
+/// How many of them are ready, their machines being there.
+pub(super) fn ready_of(instances: &[InstanceObservation]) -> u32 {
+    number(instances.iter().filter(|i| i.ready && !i.lost).count())
+}
+
+/// The share of everything that the old version's ready instances can carry: it served with as
+/// many as there were when the upgrade began.
+pub(super) fn of_old(run: &Run<'_>) -> Share {
+    let (ready, all) = (ready_of(&run.seen.old), run.status.old_instances);
+    if ready >= all {
+        return Share::ALL;
+    }
+    let points = 10_000 * u64::from(ready) / u64::from(all);
+    let points = u16::try_from(points).ok();
+    points
+        .and_then(Share::from_basis_points)
+        .unwrap_or(Share::ALL)
+}
+
+/// True where enough would be ready, were it not for machines that are lost.
+pub(super) fn lacks_only_lost(run: &Run<'_>, weight: Share) -> bool {
+    let lost = number(run.seen.new.iter().filter(|i| i.lost).count());
+    ready(run).saturating_add(lost) >= required(run, weight)
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// True where as many are ready as the weight needs.
@@ -22,20 +51,34 @@ pub(super) fn suffices(run: &Run<'_>, weight: Share) -> bool {
     ready(run) >= required(run, weight)
 }
 
-/// `2 of 3 new instances are ready, not: shop/checkout-v2-2`.
+/// `2 of 3 new instances needed are ready, not: shop/checkout-v2-2`.
 pub(super) fn describe(run: &Run<'_>, weight: Share) -> String {
     let (ready, required) = (ready(run), required(run, weight));
-    let missing: Vec<&InstanceObservation> = run.seen.new.iter().filter(|i| !i.ready).collect();
+    let missing: Vec<&InstanceObservation> =
+        run.seen.new.iter().filter(|i| !i.ready || i.lost).collect();
     let names = names(&missing);
     let mut tail = if names.is_empty() {
         String::new()
     } else {
         format!(", not: {names}")
     };
-    if let Some(InstanceObservation { workload, .. }) = missing.iter().find(|i| !i.checked) {
+    if let Some(InstanceObservation { workload, .. }) =
+        missing.iter().find(|i| !i.checked && !i.lost)
+    {
         tail = format!("{tail} (no sidecar has reported a check of {workload} yet)");
     }
-    format!("{ready} of {required} new instances needed are ready{tail}")
+    if let Some(InstanceObservation { workload, .. }) = missing.iter().find(|i| i.lost) {
+        tail = format!("{tail} (the machine of {workload} is lost)");
+    }
+    let are = if required == 1 { "is" } else { "are" };
+    let required = count(required, "new instance");
+    format!("{ready} of {required} needed {are} ready{tail}")
+}
+
+/// `1 new instance`, `3 new instances`.
+pub(super) fn count(number: u32, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// The first few names, for a sentence.

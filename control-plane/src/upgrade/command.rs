@@ -2,8 +2,9 @@
 //!
 //! What cannot be done now is refused with a condition that says why, never silently.
 
-use super::{fresh_traffic, run::Run, trigger};
-use crate::model::{Command, Phase, Share};
+use super::{fresh_traffic, judgement, run::Run, trigger};
+use crate::model::{Command, Notes, Phase, Share, WorkloadKey};
+use std::collections::BTreeMap;
 
 /// Obeys the commands, oldest first.
 pub(super) fn obey(run: &mut Run<'_>) {
@@ -40,15 +41,27 @@ fn pause(run: &mut Run<'_>) {
 }
 
 fn resume(run: &mut Run<'_>) {
-    if run.status.paused {
+    if is_over_or_going_back(run.status.phase) {
+        let message = format!("resume: nothing to resume in {}", run.status.phase);
+        run.refuse("NothingToResume", &message);
+    } else if run.status.paused {
         run.status.paused = false;
-        run.clear_condition(trigger::BOTH_FAILING);
+        run.status.low_traffic = false;
+        run.status.notes.resumed_at = Some(run.now);
+        run.clear_pauses();
         run.record("Resumed", "resumed by hand");
         run.notify("Resumed", "resumed by hand");
     }
 }
 
+/// Ends the wait for time, for a person and for a verdict; no *worse* is overruled.
 fn promote(run: &mut Run<'_>, full: bool) {
+    if let Some(judgement) = judgement::present(run)
+        && judgement::is_worse(run)
+    {
+        let message = format!("promote: {}", judgement::worse(judgement).0);
+        return run.refuse("VerdictIsWorse", &message);
+    }
     match (run.status.phase, full) {
         (Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow, false) => {
             run.status.promoted = true;
@@ -81,7 +94,10 @@ fn roll_back(run: &mut Run<'_>, reason: &str) {
     } else {
         reason
     };
-    trigger::roll_back(run, "Commanded", reason);
+    if let Some(missing) = trigger::no_way_back(run) {
+        return run.refuse("NoOldInstance", &format!("rollback ({reason}): {missing}"));
+    }
+    trigger::roll_back(run, &trigger::gentle("Commanded", reason));
 }
 
 fn retry(run: &mut Run<'_>) {
@@ -94,9 +110,22 @@ fn retry(run: &mut Run<'_>) {
     run.status.rollback_reason = None;
     run.status.sessions_released_at = None;
     run.status.conditions.clear();
+    run.status.judgement = None;
+    run.status.low_traffic = false;
+    run.status.notes = Notes {
+        restarts_forgiven: restarts(run),
+        ..Notes::default()
+    };
     run.status.old_instances = u32::try_from(run.seen.old.len()).unwrap_or(u32::MAX);
     run.steer(Share::ZERO, fresh_traffic());
     run.enter(Phase::Preparing, "Retried", "tried once more by hand");
+}
+
+fn restarts(run: &Run<'_>) -> BTreeMap<WorkloadKey, u32> {
+    let all = run.seen.old.iter().chain(&run.seen.new);
+    all.filter(|i| i.restarts > 0)
+        .map(|i| (i.workload.clone(), i.restarts))
+        .collect()
 }
 
 fn is_over_or_going_back(phase: Phase) -> bool {

@@ -17,7 +17,12 @@ pub(super) fn look(run: &mut Run<'_>, instances: &[InstanceObservation], whose: 
     let Some(applied_at) = run.status.applied_at else {
         return false;
     };
-    let until = applied_at.after(run.policy.drain.timeout);
+    let from = run
+        .status
+        .notes
+        .resumed_at
+        .map_or(applied_at, |at| at.max(applied_at));
+    let until = from.after(run.policy.drain.timeout);
     for instance in instances {
         if run.status.drained.contains(&instance.workload) {
             continue;

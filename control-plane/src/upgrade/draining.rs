@@ -21,8 +21,7 @@ pub(super) fn look(run: &mut Run<'_>) {
         return;
     }
     if run.status.paused {
-        run.say("paused; the old version's instances stay");
-        run.status.next_at = None;
+        run.stand_still("the old version's instances stay");
     } else if run.status.traffic.draining != Some(Side::Old) {
         wait_for_sessions(run);
     } else if run.status.applied_at.is_none() {

@@ -10,19 +10,23 @@
 //! to be done. It neither publishes nor stops anything: the engine carries out the [`Action`]s,
 //! notes the generation of what it published in the status, and calls again until nothing changes.
 //!
-//! Pure: time is an argument. Four things hold at every moment:
+//! Pure: time is an argument. Five things hold at every moment:
 //!
-//! 1. The new version's weight rises only from a weight that every proxy concerned has applied.
+//! 1. The new version's weight rises only from a weight that every proxy concerned has applied, and
+//!    never while analysis says that it is worse.
 //! 2. Once a rollback has begun the weight stays 0, until `retry`.
 //! 3. An instance counts as drained only after every proxy concerned knows that it drains; on the way
 //!    back those are left out that refuse what they are told.
-//! 4. What was decided is never taken out of the history.
+//! 4. A paused upgrade never moves, but back.
+//! 5. What was decided is never taken out of the history.
 
 mod barrier;
 mod capacity;
+mod cause;
 mod command;
 mod drain;
 mod draining;
+mod judgement;
 mod pending;
 mod preparing;
 mod rolling_back;
@@ -35,8 +39,8 @@ mod window;
 mod tests;
 
 use crate::model::{
-    Action, Applied, Observation, Phase, Policy, Share, Start, Timestamp, Traffic, Transition,
-    UpgradeStatus,
+    Action, Applied, Notes, Observation, Phase, Policy, Share, Start, Timestamp, Traffic,
+    Transition, UpgradeStatus,
 };
 use run::Run;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +85,7 @@ pub fn begin(policy: &Policy, old_instances: u32, now: Timestamp) -> UpgradeStat
         conditions: BTreeMap::new(),
         judgement: None,
         low_traffic: false,
+        notes: Notes::default(),
     }
 }
 
@@ -98,7 +103,8 @@ pub fn advance(
     let mut run = Run::new(policy, status, observation, now);
     command::obey(&mut run);
     barrier::look(&mut run);
-    if trigger::judge(&mut run) == trigger::Verdict::GoOn {
+    judgement::look(&mut run);
+    if trigger::judge(&mut run) == trigger::Next::Look {
         match run.status.phase {
             Phase::Pending => pending::look(&mut run),
             Phase::Preparing => preparing::look(&mut run),

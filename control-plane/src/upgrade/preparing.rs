@@ -1,7 +1,7 @@
 //! `Preparing`: the new instances come up, pass their checks, and every proxy learns of them, at
 //! weight 0. Given up at the progress deadline, with the cause named.
 
-use super::{barrier, capacity, run::Run, stepping, trigger};
+use super::{barrier, capacity, judgement, run::Run, stepping, trigger};
 use crate::model::{Phase, Share};
 
 pub(super) fn look(run: &mut Run<'_>) {
@@ -22,9 +22,9 @@ pub(super) fn look(run: &mut Run<'_>) {
     // What has just become enough is still to be published; that look is not its last.
     let asked = !enough || run.status.generation.is_some();
     if run.now >= deadline && asked {
-        let seconds = run.policy.progress_deadline.as_secs();
-        let reason = format!("not prepared within {seconds} s: {waiting}");
-        trigger::roll_back(run, "DeadlineExceeded", &reason);
+        let time = judgement::duration(run.policy.progress_deadline);
+        let reason = format!("not prepared within {time}: {waiting}");
+        trigger::roll_back(run, &trigger::gentle("DeadlineExceeded", reason));
     } else {
         run.say_until(format!("the new version comes up: {waiting}"), deadline);
     }
@@ -32,14 +32,14 @@ pub(super) fn look(run: &mut Run<'_>) {
 
 fn go_on(run: &mut Run<'_>) {
     if run.status.paused {
-        run.say("paused; the new version is ready for its first traffic");
-        run.status.next_at = None;
-        return;
+        return run.stand_still("the new version is ready for its first traffic");
     }
     let (index, weight) = stepping::first(run);
     let ready = capacity::ready(run);
+    let are = if ready == 1 { "is" } else { "are" };
     let reason = format!(
-        "{ready} new instances are ready and known to every proxy: {weight} goes to the new version"
+        "{} {are} ready and known to every proxy: {weight} goes to the new version",
+        capacity::count(ready, "new instance")
     );
     stepping::raise(run, index, weight);
     run.enter(Phase::WarmUp, "InstancesReady", &reason);

@@ -3,7 +3,11 @@
 //! Every change of phase, weight or traffic goes through here, so that none is without its line in
 //! the history, its record and its notice, and none stays unpublished.
 
-use super::preparing;
+use super::{
+    preparing,
+    stepping::LOW_TRAFFIC,
+    trigger::{BOTH_FAILING, REFUSED},
+};
 use crate::model::{
     Action, Applied, Condition, Decision, Observation, Phase, Policy, Share, Timestamp, Traffic,
     Transition, UpgradeStatus,
@@ -16,6 +20,10 @@ pub(super) struct Run<'a> {
     pub(super) seen: &'a Observation,
     pub(super) now: Timestamp,
     pub(super) status: UpgradeStatus,
+    /// The present generation was applied before this look.
+    pub(super) was_applied: bool,
+    /// A way back was wanted in this look, and there was none.
+    pub(super) was_refused: bool,
     actions: Vec<Action>,
 }
 
@@ -31,6 +39,8 @@ impl<'a> Run<'a> {
             seen,
             now,
             status: status.clone(),
+            was_applied: status.applied_at.is_some(),
+            was_refused: false,
             actions: Vec::new(),
         }
     }
@@ -62,6 +72,7 @@ impl<'a> Run<'a> {
         }
         self.status.promoted = false;
         self.status.next_at = None;
+        self.status.notes.short_since = None;
         self.status.conditions.remove(COMMAND_REFUSED);
         self.status.history.push(Transition {
             phase,
@@ -95,6 +106,7 @@ impl<'a> Run<'a> {
         self.status.generation = None;
         self.status.applied_at = None;
         self.status.applied = Applied::default();
+        self.status.notes.lagging_told.clear();
     }
 
     /// The sentence for people.
@@ -108,19 +120,41 @@ impl<'a> Run<'a> {
         self.status.next_at = Some(at);
     }
 
-    /// Sets a condition; true where that is news.
+    /// The sentence of a paused upgrade, with what paused it where that was no person.
+    pub(super) fn stand_still(&mut self, what: &str) {
+        let why = [BOTH_FAILING, LOW_TRAFFIC]
+            .iter()
+            .filter_map(|kind| self.status.conditions.get(*kind))
+            .find(|condition| condition.status)
+            .map_or("until `segue upgrade resume`", |condition| {
+                condition.message.as_str()
+            });
+        let message = format!("paused, {what}: {why}");
+        self.say(message);
+        self.status.next_at = None;
+    }
+
+    /// Nothing but a person pauses it any more.
+    pub(super) fn clear_pauses(&mut self) {
+        self.clear_condition(BOTH_FAILING);
+        self.clear_condition(LOW_TRAFFIC);
+    }
+
+    /// True where the condition holds.
+    pub(super) fn has_condition(&self, kind: &str) -> bool {
+        self.status.conditions.get(kind).is_some_and(|c| c.status)
+    }
+
+    /// Sets a condition; true where that is news. It holds since it was last not so.
     pub(super) fn set_condition(&mut self, kind: &str, reason: &str, message: &str) -> bool {
-        let known = self
-            .status
-            .conditions
-            .get(kind)
-            .is_some_and(|c| c.status && c.reason == reason && c.message == message);
+        let before = self.status.conditions.get(kind).filter(|c| c.status);
+        let known = before.is_some_and(|c| c.reason == reason && c.message == message);
         if !known {
             let condition = Condition {
                 status: true,
                 reason: reason.to_owned(),
                 message: message.to_owned(),
-                at: self.now,
+                at: before.map_or(self.now, |c| c.at),
             };
             self.status.conditions.insert(kind.to_owned(), condition);
         }
@@ -149,6 +183,9 @@ impl<'a> Run<'a> {
     /// The outcome. What is not published yet is asked for in every look, so that a control plane
     /// killed in between asks again.
     pub(super) fn finish(mut self) -> (UpgradeStatus, Vec<Action>) {
+        if !self.was_refused {
+            self.clear_condition(REFUSED);
+        }
         let wanted = match self.status.phase {
             Phase::Pending | Phase::Succeeded | Phase::RolledBack => false,
             Phase::Preparing => preparing::has_enough(&self),

@@ -27,13 +27,13 @@ pub(super) fn look(run: &mut Run<'_>) {
     let Some(applied_at) = run.status.applied_at else {
         let progress = barrier::describe(&run.status.applied, run.now);
         run.say(format!("the new version serves everything: {progress}"));
+        run.status.next_at = None;
         return;
     };
     let from = applied_at.max(run.status.phase_since);
     let until = from.after(run.policy.rollback.window);
     if run.status.paused {
-        run.say("paused; the old version stands by");
-        run.status.next_at = None;
+        run.stand_still("the new version serves everything, the old one stands by");
     } else if run.status.promoted {
         close(run, "Promoted", "promoted: the rollback window ends early");
     } else if run.now >= until {

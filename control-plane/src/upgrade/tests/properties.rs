@@ -1,7 +1,7 @@
 //! What holds whatever happens, in whatever order.
 
-use super::world::{World, cookie, policy, seconds};
-use crate::model::{Command, Phase, Policy, Share, Side};
+use super::world::{World, cookie, judged, policy, seconds};
+use crate::model::{Command, Phase, Policy, Share, Side, Verdict};
 use proptest::prelude::{
     Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
@@ -15,6 +15,10 @@ enum Event {
     Fail(Side, usize, u32),
     Eject(Side, usize, u32),
     Active(Side, usize, u64),
+    Restarts(Side, usize, u32),
+    Lost(Side, usize, bool),
+    Errors(Side, usize, u64),
+    Says(Option<Verdict>, bool),
     Report,
     Session,
     Remove(Side),
@@ -23,6 +27,15 @@ enum Event {
 
 fn side() -> impl Strategy<Value = Side> {
     prop_oneof![Just(Side::Old), Just(Side::New)]
+}
+
+fn verdicts() -> impl Strategy<Value = Option<Verdict>> {
+    prop_oneof![
+        1 => Just(None),
+        2 => Just(Some(Verdict::NotYet)),
+        4 => Just(Some(Verdict::NotWorse)),
+        1 => Just(Some(Verdict::Worse)),
+    ]
 }
 
 fn commands() -> impl Strategy<Value = Command> {
@@ -45,6 +58,10 @@ fn events() -> impl Strategy<Value = Event> {
         1 => (side(), 0..3_usize, 0..4_u32).prop_map(|(s, i, n)| Event::Fail(s, i, n)),
         1 => (side(), 0..3_usize, 0..2_u32).prop_map(|(s, i, n)| Event::Eject(s, i, n)),
         2 => (side(), 0..3_usize, 0..3_u64).prop_map(|(s, i, n)| Event::Active(s, i, n)),
+        1 => (side(), 0..3_usize, 0..5_u32).prop_map(|(s, i, n)| Event::Restarts(s, i, n)),
+        1 => (side(), 0..3_usize, any::<bool>()).prop_map(|(s, i, l)| Event::Lost(s, i, l)),
+        1 => (side(), 0..3_usize, 0..11_u64).prop_map(|(s, i, n)| Event::Errors(s, i, n)),
+        6 => (verdicts(), any::<bool>()).prop_map(|(v, shared)| Event::Says(v, shared)),
         4 => Just(Event::Report),
         2 => Just(Event::Session),
         1 => side().prop_map(Event::Remove),
@@ -73,6 +90,14 @@ fn apply(world: &mut World, event: &Event) {
                 o.active = *n;
                 o.last_activity = Some(now);
             });
+        }
+        Event::Restarts(side, i, n) => with(world, *side, *i, |o| o.restarts = *n),
+        Event::Lost(side, i, lost) => with(world, *side, *i, |o| o.lost = *lost),
+        Event::Errors(side, i, n) => with(world, *side, *i, |o| {
+            (o.recent_requests, o.recent_errors) = (10, *n);
+        }),
+        Event::Says(verdict, shared) => {
+            world.judgement = verdict.map(|verdict| judged(verdict, *shared));
         }
         Event::Report => world.report_quiet(),
         Event::Session => world.last_old_session = Some(world.now),
@@ -168,7 +193,40 @@ proptest! {
             let before = world.status.weight;
             apply(&mut world, event);
             if world.status.weight > before {
-                prop_assert!(world.new.iter().any(|i| i.ready));
+                prop_assert!(world.new.iter().any(|i| i.ready && !i.lost));
+            }
+        }
+    }
+
+    #[test]
+    fn weight_never_rises_while_the_verdict_is_worse(
+        mut world in worlds(),
+        events in prop::collection::vec(events(), 1..80),
+    ) {
+        for event in &events {
+            let before = world.status.weight;
+            apply(&mut world, event);
+            let worse = world.judgement.as_ref().is_some_and(|j| j.verdict == Verdict::Worse);
+            // The first weight comes before anything is judged.
+            if worse && before > Share::ZERO {
+                prop_assert!(world.status.weight <= before);
+            }
+        }
+    }
+
+    #[test]
+    fn a_paused_upgrade_moves_back_or_not_at_all(
+        mut world in worlds(),
+        events in prop::collection::vec(events(), 1..80),
+    ) {
+        for event in &events {
+            let before = world.status.clone();
+            apply(&mut world, event);
+            let after = &world.status;
+            let person = matches!(event, Event::Command(Command::Resume | Command::Start));
+            if before.paused && !person && after.phase != Phase::Succeeded {
+                let back = matches!(after.phase, Phase::RollingBack | Phase::RolledBack);
+                prop_assert!(back || (after.phase, after.weight) == (before.phase, before.weight));
             }
         }
     }

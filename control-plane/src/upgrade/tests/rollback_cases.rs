@@ -59,7 +59,7 @@ fn failures_during_preparing_count_through_the_deadline_only() {
     world.pass(1);
     assert_eq!(world.status.phase, Phase::RollingBack);
     let reason = world.status.rollback_reason.clone().unwrap();
-    assert!(reason.contains("0 of 1 new instances"), "{reason}");
+    assert!(reason.contains("0 of 1 new instance "), "{reason}");
     assert!(reason.contains("shop/checkout-v2-0"), "{reason}");
 }
 
@@ -164,7 +164,7 @@ fn a_rollback_without_an_old_instance_is_refused() {
     world.command(rollback());
     world.stands_at(Phase::Draining, 100);
     assert!(
-        world.status.conditions["RollbackRefused"]
+        world.status.conditions["CommandRefused"]
             .message
             .contains("looks odd")
     );
@@ -174,6 +174,19 @@ fn a_rollback_without_an_old_instance_is_refused() {
     world.old.clear();
     world.look();
     world.stands_at(Phase::Succeeded, 100);
+}
+
+#[test]
+fn a_deadline_without_a_way_back_is_told_once() {
+    let mut world = World::new(policy());
+    world.old.clear();
+    world.new = instances("v2", 3, false);
+    world.pass(60);
+    world.pass(1);
+    world.stands_at(Phase::Preparing, 0);
+    assert!(world.status.conditions["RollbackRefused"].status);
+    let told = world.notices.iter().filter(|n| *n == "RollbackRefused");
+    assert_eq!(told.count(), 1);
 }
 
 #[test]

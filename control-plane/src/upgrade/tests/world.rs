@@ -5,9 +5,9 @@
 
 use crate::{
     model::{
-        Action, Affinity, Applied, Capacity, Command, Decision, Evidence, Generation,
-        InstanceObservation, Key, Lagging, Observation, Phase, Policy, Rollback, SameSite, Share,
-        Step, Timestamp, UpgradeStatus,
+        Action, Affinity, Applied, Capacity, Command, Decision, Evidence, Finding, Generation,
+        InstanceObservation, Judgement, Key, Lagging, Observation, Phase, Policy, Rollback,
+        SameSite, Share, Step, Test, Timestamp, UpgradeStatus, Verdict,
     },
     upgrade,
 };
@@ -54,6 +54,38 @@ pub(super) fn policy() -> Policy {
     }
 }
 
+pub(super) fn is_analysed(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow
+    )
+}
+
+/// A judgement of one finding.
+pub(super) fn judged(verdict: Verdict, shared: bool) -> Judgement {
+    let text = match verdict {
+        Verdict::NotYet => "errors undecided",
+        Verdict::NotWorse => "errors 0.10 % against 0.10 %",
+        Verdict::Worse => "errors 3.00 % against 0.10 % (limit 0.60 %)",
+    };
+    Judgement {
+        verdict,
+        requests: 212,
+        eta: (verdict == Verdict::NotYet).then(|| seconds(240)),
+        findings: vec![Finding {
+            test: Test::SuccessDrop,
+            verdict,
+            new: None,
+            old: None,
+            limit: None,
+            smallest_visible: None,
+            eta: None,
+            shared,
+            text: text.to_owned(),
+        }],
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) policy: Policy,
@@ -68,6 +100,10 @@ pub(super) struct World {
     pub(super) acked: u64,
     pub(super) published: u64,
     pub(super) nack: Option<String>,
+    /// What analysis says of a step that is applied.
+    pub(super) judgement: Option<Judgement>,
+    /// Since when the proxy lags, where it does.
+    pub(super) lags_since: Option<Timestamp>,
     pub(super) decisions: Vec<Decision>,
     pub(super) notices: Vec<String>,
 }
@@ -108,6 +144,8 @@ impl World {
             acked: 0,
             published: 0,
             nack: None,
+            judgement: None,
+            lags_since: None,
             decisions: Vec::new(),
             notices: Vec::new(),
         }
@@ -164,7 +202,7 @@ impl World {
         let behind = self.status.generation.is_some_and(|g| self.acked < g.0);
         let lagging = Lagging {
             proxy: "shop/web-0".into(),
-            since: self.now,
+            since: self.lags_since.unwrap_or(self.now),
             nack: self.nack.clone(),
         };
         Observation {
@@ -178,7 +216,10 @@ impl World {
             },
             last_old_session: self.last_old_session,
             commands,
-            judgement: None,
+            judgement: self
+                .judgement
+                .clone()
+                .filter(|_| self.status.applied_at.is_some() && is_analysed(self.status.phase)),
             evidence: Evidence::default(),
         }
     }
@@ -196,6 +237,12 @@ impl World {
             instance.active = 0;
             instance.last_report = Some(now);
         }
+    }
+
+    /// Analysis says something else from now on.
+    pub(super) fn judge(&mut self, verdict: Verdict) {
+        self.judgement = Some(judged(verdict, false));
+        self.look();
     }
 
     pub(super) fn rules(&self) -> Vec<&str> {
