@@ -1,5 +1,6 @@
 //! Segue's control plane: holds the model, runs upgrades, serves xDS and the control API.
 
+pub mod analysis;
 pub mod app;
 pub mod clock;
 pub mod config;
