@@ -28,7 +28,7 @@ const ROOMS: &[Room] = &[
         &["model"], All),
     room("upgrade", "the engine's mind: advance(policy, status, observation, now)",
         &["model"], All),
-    room("analysis", "numbers -> verdict", &["model"], All),
+    room("analysis", "numbers -> verdict: sequential tests, baselines", &["model"], All),
     room("xds", "World -> resources, each client's protocol; ADS, LRS, HDS",
         &["model"], Parts(&["translate", "snapshot", "stream"])),
     room("source", "where the wanted state comes from: manifests", &["model", "resource"], No),

@@ -1,150 +1,66 @@
-//! Numbers to a verdict.
+//! Numbers -> verdict: is the new version worse than the old one?
 //!
-//! What stands here counts and compares plain rates once `minRequests` are there; it makes no
-//! promise about how often it is wrong. The sequential tests take its place with the same API.
+//! [`Trial`] takes in what both versions did in the same seconds and says at any moment *worse*,
+//! *not worse by more than the margin*, or *not yet*. One may look as often as one likes and stop
+//! whenever one likes: every statement holds at all looks together ("any-time valid").
+//!
+//! # How
+//!
+//! Each span of time is a block: `n` requests and `e` bad ones of each group. A block is bet on: an
+//! *e-variable* has an expectation of at most 1 as long as the null hypothesis is true, so the
+//! product over the blocks, a fortune, is unlikely to grow large: by Ville's inequality it ever
+//! reaches `1/alpha` with probability `alpha` at most. The rates may drift, as long as the null
+//! hypothesis holds in each block ("the same seconds").
+//!
+//! - [`evalue`]: the e-variable of one block for `p_new <= p_old + margin`, its reverse, and the same
+//!   against a known rate.
+//! - [`alarm`]: the fortune that shows *worse*: a mixture over alternatives and over the moments at
+//!   which a regression may begin. It lasts for the whole upgrade.
+//! - [`proof`]: the fortune that shows *not worse*, anew in each step.
+//! - [`success`], [`latency`], [`metric`]: the tests.
+//!
+//! # Which errors are bounded
+//!
+//! With `confidence` 99 %, an upgrade to an equally good version is rolled back with a probability
+//! of 1 % at most: whole upgrade, all looks, all tests together (extra metrics apart, which have a
+//! threshold of bad answers in a row). [`share`] says how the 1 % is split. The other way about, a
+//! step up is allowed although the new version is worse by more than the margin with a probability
+//! of 1 % at most, per step and test.
+//!
+//! Both assume that requests fail independently given the rates of their seconds. A policy edited
+//! midway begins the tests it concerns anew, which spends their share once more.
+//!
+//! # Sources
+//!
+//! - Turner, Ly, Grünwald: Generic E-variables for exact sequential k-sample tests that allow for
+//!   optional stopping. Journal of Statistical Planning and Inference 230 (2024), arXiv 2106.02693.
+//! - Turner, Grünwald: Exact anytime-valid confidence intervals for contingency tables and beyond.
+//!   Statistics and Probability Letters 198 (2023), arXiv 2203.09785.
+//! - Ramdas, Grünwald, Vovk, Shafer: Game-theoretic statistics and safe anytime-valid inference.
+//!   Statistical Science 38 (2023), arXiv 2210.01948.
+//! - Shin, Ramdas, Rinaldo: E-detectors: a nonparametric framework for sequential change detection.
+//!   New England Journal of Statistics in Data Science 2 (2024), arXiv 2203.03532.
+//! - Krichevsky, Trofimov: The performance of universal encoding. IEEE Transactions on Information
+//!   Theory 27 (1981).
+//!
+//! Pure: time is an argument.
 
-use crate::model::{
-    Analysis, Evidence, Finding, Judgement, MetricOutcome, Ppm, Tally, Test, Verdict,
-};
-use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+mod alarm;
+mod evalue;
+mod forecast;
+mod histogram;
+mod latency;
+mod look;
+mod metric;
+mod number;
+mod past;
+mod proof;
+mod share;
+mod success;
+mod text;
+mod trial;
 
-/// All evidence of one run, condensed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
-    whole: Evidence,
-    step: Evidence,
-    over: Duration,
-    bad_answers: BTreeMap<String, u32>,
-}
+#[cfg(test)]
+mod tests;
 
-impl Trial {
-    /// Nothing is known yet.
-    pub fn begin(_policy: &Analysis) -> Self {
-        Self {
-            whole: Evidence::default(),
-            step: Evidence::default(),
-            over: Duration::ZERO,
-            bad_answers: BTreeMap::new(),
-        }
-    }
-
-    /// A further weight is applied everywhere.
-    pub fn begin_step(&mut self, _policy: &Analysis) {
-        self.step = Evidence::default();
-        self.over = Duration::ZERO;
-    }
-
-    /// 100 % is applied everywhere.
-    pub fn begin_window(&mut self, policy: &Analysis) {
-        self.begin_step(policy);
-    }
-
-    /// What both groups did over a span of time.
-    pub fn take_in(&mut self, _policy: &Analysis, evidence: &Evidence, over: Duration) {
-        self.whole.add(evidence);
-        self.step.add(evidence);
-        self.over = self.over.saturating_add(over);
-    }
-
-    /// An extra metric's answer.
-    pub fn take_in_metric(&mut self, _policy: &Analysis, name: &str, outcome: &MetricOutcome) {
-        let bad = self.bad_answers.entry(name.to_owned()).or_default();
-        match outcome {
-            MetricOutcome::Good(_) => *bad = 0,
-            MetricOutcome::Bad(_) => *bad = bad.saturating_add(1),
-            MetricOutcome::Unknown(_) => {}
-        }
-    }
-
-    /// What can be said now.
-    pub fn judge(&self, policy: &Analysis, _left: Duration) -> Judgement {
-        let mut findings = vec![self.success_drop(policy)];
-        for metric in &policy.metrics {
-            let bad = self.bad_answers.get(&metric.name).copied();
-            let verdict = match bad {
-                Some(bad) if bad >= metric.failure_threshold => Verdict::Worse,
-                Some(0) => Verdict::NotWorse,
-                _ => Verdict::NotYet,
-            };
-            let text = format!("{}: {} bad answers in a row", metric.name, bad.unwrap_or(0));
-            findings.push(finding(Test::Metric(metric.name.clone()), verdict, text));
-        }
-        let verdict = if findings.iter().any(|f| f.verdict == Verdict::Worse) {
-            Verdict::Worse
-        } else if findings.iter().all(|f| f.verdict == Verdict::NotWorse) {
-            Verdict::NotWorse
-        } else {
-            Verdict::NotYet
-        };
-        Judgement {
-            verdict,
-            requests: self.step.new.requests,
-            eta: None,
-            findings,
-        }
-    }
-
-    /// The measured quantile of each group over the present step, in microseconds: new, old.
-    pub fn latencies(&self, policy: &Analysis) -> (Option<u64>, Option<u64>) {
-        let quantile = policy.latency.quantile;
-        (
-            at_quantile(&self.step.new, quantile),
-            at_quantile(&self.step.old, quantile),
-        )
-    }
-
-    fn success_drop(&self, policy: &Analysis) -> Finding {
-        let (new, old) = (rate(&self.whole.new), rate(&self.whole.old));
-        let limit = old.saturating_add(u64::from(policy.success_rate.max_drop.0));
-        let enough = policy.min_requests.max(1);
-        let verdict = if self.whole.new.requests >= enough && new > limit {
-            Verdict::Worse
-        } else if self.step.new.requests >= enough {
-            Verdict::NotWorse
-        } else {
-            Verdict::NotYet
-        };
-        let text = format!(
-            "errors {new} ppm against {old} ppm after {} requests (limit {limit} ppm)",
-            self.step.new.requests
-        );
-        Finding {
-            new: Some(new),
-            old: Some(old),
-            limit: Some(limit),
-            ..finding(Test::SuccessDrop, verdict, text)
-        }
-    }
-}
-
-fn finding(test: Test, verdict: Verdict, text: String) -> Finding {
-    Finding {
-        test,
-        verdict,
-        new: None,
-        old: None,
-        limit: None,
-        smallest_visible: None,
-        eta: None,
-        shared: false,
-        text,
-    }
-}
-
-/// Errors in parts per million of the requests.
-fn rate(tally: &Tally) -> u64 {
-    tally.errors.saturating_mul(u64::from(Ppm::ONE.0)) / tally.requests.max(1)
-}
-
-fn at_quantile(tally: &Tally, quantile: Ppm) -> Option<u64> {
-    let total: u64 = tally.latency.values().sum();
-    let wanted = total
-        .saturating_mul(u64::from(quantile.0))
-        .div_ceil(1_000_000);
-    let mut seen = 0_u64;
-    tally.latency.iter().find_map(|(bound, count)| {
-        seen = seen.saturating_add(*count);
-        (seen >= wanted && total > 0).then_some(*bound)
-    })
-}
+pub use trial::Trial;
