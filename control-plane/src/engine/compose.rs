@@ -9,7 +9,7 @@ use super::{
     health::Healths,
     run::Run,
     services::ServiceMemory,
-    token::{TokenKey, default_cookie_name},
+    token::{Attempt, TokenKey, default_cookie_name},
 };
 use crate::model::{
     Affinity, CookieAffinity, Fuse, Instance, InstanceState, Phase, Policy, Service, ServiceKey,
@@ -145,7 +145,7 @@ impl Parts<'_> {
                     .then(|| self.token(&spec.to))
                     .flatten(),
                 control: None,
-                released: Share::ZERO,
+                released: released(run),
                 fallback: Some(spec.from.clone()),
                 fuse: (status.phase != Phase::RolledBack).then(|| self.fuse()),
             },
@@ -157,7 +157,7 @@ impl Parts<'_> {
                     .old_sessions_held
                     .then(|| self.token(&spec.from))
                     .flatten(),
-                control: None,
+                control: self.control(run),
                 released: Share::ZERO,
                 fallback: (status.traffic.new_is_fallback || !old_is_there)
                     .then(|| spec.to.clone()),
@@ -229,6 +229,28 @@ impl Parts<'_> {
         }
     }
 
+    /// The mark of the old version's control group. There is one from `Preparing` on, so that the
+    /// first step changes nothing but weights, and still on the way back, where the old version's
+    /// connections had better not be opened anew. With the first step the mark changes: only who
+    /// was drawn since then is of the group.
+    fn control(&self, run: &Run) -> Option<Arc<str>> {
+        let runs = run.is_active() && run.status.phase != Phase::Pending;
+        let sessions = matches!(self.policy.affinity, Affinity::Cookie { .. });
+        let history = run.status.history.iter();
+        (runs && sessions).then(|| {
+            let attempt = Attempt {
+                upgrade: &run.spec.key,
+                to: &run.spec.to,
+                created: run.created,
+                number: history
+                    .filter(|line| line.phase == Phase::RolledBack)
+                    .count(),
+                shifts: run.status.phase != Phase::Preparing,
+            };
+            self.tokens.mark(&self.service.key, &attempt)
+        })
+    }
+
     fn fuse(&self) -> Fuse {
         let threshold = self.policy.health.failure_threshold.max(1);
         Fuse {
@@ -236,6 +258,16 @@ impl Parts<'_> {
             consecutive_5xx: threshold.max(MIN_5XX),
             ejection: self.policy.rollback.window.max(MIN_EJECTION),
         }
+    }
+}
+
+/// The share of the new version's sessions that is let go on the way back.
+pub(super) fn released(run: &Run) -> Share {
+    let status = &run.status;
+    if status.phase == Phase::RollingBack && status.traffic.new_sessions_held {
+        status.traffic.new_sessions_released
+    } else {
+        Share::ZERO
     }
 }
 

@@ -4,10 +4,13 @@
 //! of times that version was rolled back; so it is the same after a restart, can neither be chosen
 //! nor forged by a client, and one that was rolled back never holds again.
 
-use crate::model::{ServiceKey, SessionToken, VersionId};
+use crate::model::{ServiceKey, SessionToken, Timestamp, UpgradeKey, VersionId};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 /// The key of all session tokens.
 #[derive(Clone)]
@@ -26,7 +29,26 @@ impl TokenKey {
         version: &VersionId,
         epoch: u32,
     ) -> SessionToken {
-        let text = format!("{service}/{version}/{epoch}");
+        SessionToken(self.name(&format!("{service}/{version}/{epoch}"), 8).into())
+    }
+
+    /// The mark of the control group of one attempt at a run: `c` and 8 hex digits. It tells no
+    /// version, so it need not be long; another attempt's differs.
+    pub(super) fn mark(&self, service: &ServiceKey, run: &Attempt<'_>) -> Arc<str> {
+        let Attempt {
+            upgrade,
+            to,
+            created,
+            number,
+            shifts,
+        } = run;
+        let created = created.0;
+        let text = format!("control/{service}/{upgrade}/{to}/{created}/{number}/{shifts}");
+        format!("c{}", self.name(&text, 4)).into()
+    }
+
+    /// `count` bytes in hex that nobody without the key can tell from the text.
+    fn name(&self, text: &str, count: usize) -> String {
         let digest = match Hmac::<Sha256>::new_from_slice(&self.0) {
             Ok(mut mac) => {
                 mac.update(text.as_bytes());
@@ -35,8 +57,20 @@ impl TokenKey {
             // HMAC takes keys of every length; this arm keeps the function total.
             Err(_) => Sha256::digest([&self.0, text.as_bytes()].concat()).to_vec(),
         };
-        SessionToken(hex(&digest, 8).into())
+        hex(&digest, count)
     }
+}
+
+/// One attempt at a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt<'a> {
+    pub upgrade: &'a UpgradeKey,
+    pub to: &'a VersionId,
+    pub created: Timestamp,
+    /// How often the run was tried before.
+    pub number: usize,
+    /// It has begun to shift traffic: sessions that were drawn before are not of the group.
+    pub shifts: bool,
 }
 
 impl fmt::Debug for TokenKey {
@@ -81,6 +115,44 @@ mod tests {
             TokenKey::new([8; 32]).token(&service, &"v1".into(), 0),
         ] {
             assert_ne!(token, other);
+        }
+    }
+
+    #[test]
+    fn every_attempt_at_a_run_has_a_mark_of_its_own() {
+        let key = TokenKey::new([7; 32]);
+        let service = ServiceKey::new("shop", "checkout");
+        let (upgrade, other) = (
+            UpgradeKey::new("shop", "checkout-v2-1"),
+            UpgradeKey::new("shop", "checkout-v2-2"),
+        );
+        let to = VersionId::from("v2");
+        let first = Attempt {
+            upgrade: &upgrade,
+            to: &to,
+            created: Timestamp(5),
+            number: 0,
+            shifts: true,
+        };
+        let mark = key.mark(&service, &first);
+        assert_eq!((mark.len(), &mark[..1]), (9, "c"));
+        assert_eq!(mark, key.mark(&service, &first));
+        for run in [
+            Attempt { number: 1, ..first },
+            Attempt {
+                shifts: false,
+                ..first
+            },
+            Attempt {
+                created: Timestamp(6),
+                ..first
+            },
+            Attempt {
+                upgrade: &other,
+                ..first
+            },
+        ] {
+            assert_ne!(mark, key.mark(&service, &run));
         }
     }
 

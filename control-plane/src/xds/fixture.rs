@@ -25,6 +25,10 @@ pub(crate) struct Make {
     pub(crate) versions: Vec<(String, u16, u8)>,
     pub(crate) sessions: bool,
     pub(crate) fuse: bool,
+    /// The last version has a control group.
+    pub(crate) control: bool,
+    /// Basis points of the first version's sessions that are let go.
+    pub(crate) released: u16,
     pub(crate) states: Vec<InstanceState>,
 }
 
@@ -40,6 +44,8 @@ impl Make {
                 .collect(),
             sessions: false,
             fuse: false,
+            control: false,
+            released: 0,
             states: Vec::new(),
         }
     }
@@ -80,8 +86,11 @@ impl Make {
                     token: self
                         .sessions
                         .then(|| SessionToken(format!("token-{id}").into())),
-                    control: None,
-                    released: Share::ZERO,
+                    control: (self.control && i + 1 == ids.len()).then(|| "c0ffee00".into()),
+                    released: match i {
+                        0 => Share::from_basis_points(self.released).unwrap(),
+                        _ => Share::ZERO,
+                    },
                     fallback: ids.get(i + 1).map(|id| id.as_str().into()),
                     fuse: (self.fuse && i == 0).then_some(Fuse {
                         consecutive_gateway_failure: 3,

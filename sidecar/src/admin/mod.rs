@@ -49,8 +49,15 @@ pub fn probe(sources: Sources) -> Router {
         .with_state(Arc::new(sources))
 }
 
-/// Ready once a configuration with a listener is in force, wherever it came from.
+/// Ready once a configuration with a listener is in force, wherever it came from, and as long as
+/// every worker serves by it.
 async fn ready(State(sources): State<Arc<Sources>>) -> (StatusCode, &'static str) {
+    if !sources.workers.iter().all(Worker::is_running) {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a worker has ended by a fault: the sidecar is about to stop\n",
+        );
+    }
     let snapshot = Arc::clone(&sources.reporter.snapshot.borrow());
     if snapshot.outbound.is_some() || snapshot.inbound.is_some() {
         (StatusCode::OK, "ready\n")

@@ -19,9 +19,6 @@ use http::{
 };
 use std::sync::Arc;
 
-/// The suffix of a version's control group in cluster names: the same version, other sessions.
-const CONTROL_GROUP: &str = ".control";
-
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement<'a> {
@@ -50,7 +47,7 @@ pub(crate) fn place<'a>(
             Some(Placement {
                 cluster: &drawn.cluster,
                 drawn: Some(drawn),
-                pinned: false,
+                pinned: is_pinned(host, route),
             })
         }
         Action::DirectResponse { .. } => None,
@@ -120,21 +117,35 @@ pub(crate) fn decorate(
 /// The version that served, where it is another than the cluster's.
 fn failed_over<'a>(cluster: &Cluster, served: Option<&'a str>) -> Option<&'a str> {
     let planned = cluster.version.as_deref()?;
-    let planned = planned.strip_suffix(CONTROL_GROUP).unwrap_or(planned);
     served.filter(|version| *version != planned)
 }
 
-/// The headers that the weighted route adds for a version.
+/// The headers with a version's token: those by which its pinned sessions are renewed, else those
+/// of the draw. A version's routes stand behind those of its control group, of which a session that
+/// failed over is not one; hence the last.
 fn tokens_of<'a>(host: &'a VirtualHost, version: &str) -> &'a [Header] {
-    host.routes
-        .iter()
-        .filter_map(|route| match &route.action {
-            Action::Weighted { clusters, .. } => Some(clusters),
-            _ => None,
-        })
-        .flatten()
-        .find(|choice| choice.cluster.version.as_deref() == Some(version))
-        .map_or(&[], |choice| choice.response_headers.as_slice())
+    let is_its = |cluster: &Cluster| cluster.version.as_deref() == Some(version);
+    let has_cookie =
+        |headers: &&'a [Header]| headers.iter().any(|header| header.name == SET_COOKIE);
+    let renewal = host.routes.iter().rev().find_map(|route| {
+        let its = matches!(&route.action, Action::Cluster(cluster) if is_its(cluster));
+        its.then_some(&route.response_headers[..])
+            .filter(has_cookie)
+    });
+    let drawn = || {
+        let weighted = host.routes.iter().rev().filter_map(|route| {
+            let Action::Weighted { clusters, .. } = &route.action else {
+                return None;
+            };
+            Some(clusters)
+        });
+        weighted
+            .flatten()
+            .filter(|choice| is_its(&choice.cluster))
+            .map(|choice| &choice.response_headers[..])
+            .find(has_cookie)
+    };
+    renewal.or_else(drawn).unwrap_or_default()
 }
 
 /// Appends; true where there was anything.

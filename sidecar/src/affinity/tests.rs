@@ -130,7 +130,7 @@ fn a_failover_gives_the_token_of_the_version_that_served() {
     );
     assert_eq!(
         set_cookies(&host(), 1, 0, "v1"),
-        (vec!["s=one".to_owned()], true)
+        (vec!["s=one.2".to_owned()], true)
     );
     assert_eq!(set_cookies(&host(), 1, 0, "v3"), (Vec::new(), false));
 }
@@ -149,4 +149,40 @@ fn a_response_that_a_shared_cache_may_keep_carries_no_token() {
         Some("v2")
     ));
     assert!(!headers.contains_key(header::SET_COOKIE));
+}
+
+/// v1 has a control group: its token's routes, then v1's own, then the draw, into the group.
+fn with_control_group() -> VirtualHost {
+    let mut host = host();
+    let group = Arc::new(Cluster {
+        name: "outbound|80|v1.control|a.b.svc.cluster.local".into(),
+        ..(*cluster("v1")).clone()
+    });
+    let of_group = route(
+        Action::Cluster(Arc::clone(&group)),
+        host.routes[0].headers.clone(),
+        cookie("s=one.mark.2"),
+    );
+    host.routes.insert(0, of_group);
+    let Action::Weighted { clusters, .. } = &mut host.routes[2].action else {
+        panic!("not weighted")
+    };
+    clusters[1].cluster = group;
+    clusters[1].response_headers = cookie("s=one.mark.2");
+    host
+}
+
+#[test]
+fn a_session_of_a_control_group_is_one_of_its_version() {
+    let host = with_control_group();
+    let marked = vec!["s=one.mark.2".to_owned()];
+    assert_eq!(set_cookies(&host, 2, 500, "v1"), (marked.clone(), true));
+    assert_eq!(set_cookies(&host, 0, 0, "v1"), (marked, false));
+}
+
+#[test]
+fn a_session_that_failed_over_is_not_of_the_control_group() {
+    let host = with_control_group();
+    let unmarked = vec!["s=one.2".to_owned()];
+    assert_eq!(set_cookies(&host, 2, 499, "v1"), (unmarked, true));
 }

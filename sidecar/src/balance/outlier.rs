@@ -2,7 +2,14 @@
 //!
 //! The counters are shared by all workers, so that three failures are three wherever they were
 //! seen. A success writes only where there is something to forget.
+//!
+//! How many failing requests reach an endpoint until it is ejected: one that never answered well gets
+//! no more than the threshold, also of those under way at once ([`Trial`]); but for sessions that are
+//! pinned to its version, and where no other endpoint is left. One that did answer well gets the
+//! threshold and what is under way when it is reached. After an ejection the count begins anew.
 
+#[cfg(doc)]
+use crate::model::Trial;
 use crate::model::{Cluster, Endpoint, EndpointState, OutlierDetection};
 use http::StatusCode;
 use std::{
@@ -43,6 +50,7 @@ pub(crate) fn report(
     let state = &*endpoint.state;
     match outcome {
         Outcome::Success => {
+            state.prove();
             forget(&state.consecutive_5xx);
             forget(&state.consecutive_gateway_failures);
             return None;

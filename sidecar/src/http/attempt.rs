@@ -11,7 +11,9 @@ use super::{Client, answer::Refusal, authority::Authority, exchange::answered, h
 use crate::{
     balance::{Choice, Outcome},
     local::{InFlight, Slot},
-    model::{Cluster, Discovery, Endpoint, EndpointId, RetryPolicy, UpstreamProtocol},
+    model::{
+        Cluster, Discovery, Endpoint, EndpointId, ErrorClass, RetryPolicy, Trial, UpstreamProtocol,
+    },
     upstream::{ConnectError, Key, Lease, Protocol, Replay, RequestBody, SendError, Target},
 };
 use http::{Request, Response, StatusCode, request::Parts};
@@ -37,6 +39,8 @@ pub(super) struct Call<'a> {
     pub replay: Replay,
     /// The host that it names.
     pub authority: Option<Authority>,
+    /// A session token placed it.
+    pub pinned: bool,
     /// It goes where the client meant it to, for want of an answer of the control plane's. As long
     /// as no connection stands, an answer beats that.
     pub is_guess: bool,
@@ -60,6 +64,7 @@ pub(super) struct Sent<'c> {
 struct Picked<'c> {
     slot: Slot,
     endpoint: Option<&'c Endpoint>,
+    trial: Option<Trial>,
     target: Target,
 }
 
@@ -84,9 +89,14 @@ enum Failure {
 }
 
 impl Failure {
-    /// True where it says something about the endpoint's health.
-    const fn is_the_endpoints(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Broken(_) | Self::Timeout)
+    /// What kind of error it is, where it says something about the endpoint's health.
+    const fn class(&self) -> Option<ErrorClass> {
+        match self {
+            Self::Connect(_) => Some(ErrorClass::Connect),
+            Self::Broken(_) => Some(ErrorClass::Reset),
+            Self::Timeout => Some(ErrorClass::Timeout),
+            Self::Answered | Self::Unseen | Self::Refused | Self::Stale | Self::Client => None,
+        }
     }
 }
 
@@ -145,8 +155,8 @@ pub(super) async fn send<'c>(
 ) -> Result<Sent<'c>, Refusal> {
     let mut tries = Tries::default();
     loop {
-        let picked = pick(call, cluster, &tries.endpoints)?;
-        match attempt(call, cluster, &picked, tries.fresh).await {
+        let mut picked = pick(call, cluster, &tries.endpoints)?;
+        match attempt(call, cluster, &mut picked, tries.fresh).await {
             Ok(sent) => return Ok(sent),
             Err(failure) => {
                 let address = picked.target.address;
@@ -185,20 +195,29 @@ fn pick<'c>(
             Ok(Picked {
                 slot: local.load.borrow_mut().address(cluster, target.address),
                 endpoint: None,
+                trial: None,
                 target,
             })
         }
         Discovery::Endpoints => {
-            let endpoint = local
-                .pick(cluster, Choice::LeastRequest, tried)
-                .ok_or_else(|| {
-                    Refusal::unavailable(format!("no healthy endpoint in {}", cluster.name))
-                })?;
+            let choice = Choice::LeastRequest;
+            let picked = if call.pinned {
+                // A session does not change its version for want of proof.
+                local
+                    .pick(cluster, choice, tried)
+                    .map(|endpoint| (endpoint, None))
+            } else {
+                local.pick_on_trial(cluster, choice, tried)
+            };
+            let (endpoint, trial) = picked.ok_or_else(|| {
+                Refusal::unavailable(format!("no healthy endpoint in {}", cluster.name))
+            })?;
             target.address = endpoint.address;
             target.key = Key::Endpoint(endpoint.id);
             Ok(Picked {
                 slot: local.load.borrow_mut().endpoint(cluster, endpoint),
                 endpoint: Some(endpoint),
+                trial,
                 target,
             })
         }
@@ -209,21 +228,23 @@ fn pick<'c>(
 async fn attempt<'c>(
     call: &mut Call<'_>,
     cluster: &Cluster,
-    picked: &Picked<'c>,
+    picked: &mut Picked<'c>,
     fresh: bool,
 ) -> Result<Sent<'c>, Failure> {
     let local = &call.client.local;
+    let endpoint = picked.endpoint;
     let failed = || {
-        if let Some(endpoint) = picked.endpoint {
+        if let Some(endpoint) = endpoint {
             local.report(cluster, endpoint, Outcome::GatewayFailure);
         }
     };
-    let mut in_flight = InFlight::begin(local, picked.slot, Instant::now());
-    let mut lease = match lease(call, &picked.target, fresh).await {
+    let in_flight = InFlight::begin(local, picked.slot, Instant::now());
+    let mut in_flight = in_flight.on_trial(picked.trial.take());
+    let mut lease = match lease(call, &picked.target, fresh, &in_flight).await {
         Ok(lease) => lease,
         Err(failure) => {
-            if failure.is_the_endpoints() {
-                in_flight.connect_failed();
+            if let Some(class) = failure.class() {
+                in_flight.end(Err(class));
                 failed();
             } else {
                 in_flight.withdraw();
@@ -245,7 +266,7 @@ async fn attempt<'c>(
                 response,
                 lease,
                 in_flight,
-                endpoint: picked.endpoint,
+                endpoint,
             });
         }
         Some(Err(SendError::NotSent(request))) => {
@@ -259,8 +280,8 @@ async fn attempt<'c>(
         Some(Err(SendError::Closed(error) | SendError::Failed(error))) => Failure::Broken(error),
         None => Failure::Timeout,
     };
-    if failure.is_the_endpoints() {
-        in_flight.end(false);
+    if let Some(class) = failure.class() {
+        in_flight.end(Err(class));
         failed();
     } else if !matches!(failure, Failure::Client) {
         in_flight.withdraw();
@@ -269,14 +290,22 @@ async fn attempt<'c>(
 }
 
 /// A connection for one try.
-async fn lease(call: &Call<'_>, target: &Target, fresh: bool) -> Result<Lease, Failure> {
+async fn lease(
+    call: &Call<'_>,
+    target: &Target,
+    fresh: bool,
+    in_flight: &InFlight,
+) -> Result<Lease, Failure> {
     let lease = call.client.local.pool.lease(target, fresh);
     select! {
         biased;
-        leased = within(call.deadline, lease) => match leased {
-            Some(leased) => leased.map_err(Failure::Connect),
-            None => Err(Failure::Timeout),
-        },
+        leased = within(call.deadline, lease) => {
+            let leased = leased.ok_or(Failure::Timeout)?;
+            if leased.tried {
+                in_flight.connected(leased.lease.is_ok());
+            }
+            leased.lease.map_err(Failure::Connect)
+        }
         () = answered(call.client, call.authority.as_ref()), if call.is_guess => {
             Err(Failure::Answered)
         }

@@ -150,6 +150,7 @@ fn begin(
             body: Some(body),
             replay,
             authority,
+            pinned: false,
             is_guess: false,
             deadline: None,
         },
@@ -254,6 +255,7 @@ async fn forward<'h>(
                 .insert(header.name.clone(), header.value.clone());
         }
     }
+    exchange.call.pinned = placement.pinned;
     exchange.call.deadline = route.timeout.map(|limit| exchange.started + limit);
     let sent = attempt::send(&mut exchange.call, placement.cluster, host.retry).await?;
     if placement.pinned {
@@ -270,7 +272,7 @@ fn finish(
     placement: Option<&Placement<'_>>,
     sent: Option<Sent<'_>>,
 ) -> Response<ResponseBody> {
-    let (Some(placement), Some(sent)) = (placement, sent) else {
+    let (Some(placement), Some(mut sent)) = (placement, sent) else {
         return direct(route);
     };
     let local = &exchange.call.client.local;
@@ -280,12 +282,19 @@ fn finish(
     let watched = sent
         .endpoint
         .filter(|_| cluster.outlier_detection.is_some());
-    if let (Some(endpoint), Some(outcome)) = (watched, outcome) {
-        local.report(cluster, endpoint, outcome);
+    if let Some(endpoint) = watched {
+        match outcome {
+            Some(outcome) => local.report(cluster, endpoint, outcome),
+            // A call that has begun may go on for hours.
+            None => endpoint.state.prove(),
+        }
     }
     let upgrade = exchange
         .upgrade
         .filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS);
+    if let Some(timeout) = headers::idle_timeout(&head.headers) {
+        sent.lease.idle_timeout(timeout);
+    }
     headers::strip(&mut head.headers, upgrade.is_some());
     let served = sent.endpoint.and_then(|one| one.version.as_deref());
     if affinity::decorate(&mut head.headers, host, route, placement, served) {
@@ -304,7 +313,6 @@ fn finish(
         request: exchange.call.replay,
         outcome,
         watched: watched.map(|endpoint| Watched {
-            local: Rc::clone(local),
             cluster: Arc::clone(cluster),
             endpoint: endpoint.id,
         }),

@@ -1,9 +1,13 @@
-//! Looks at a client's bytes on their way: what it reads must be framed in one way only, and what
-//! is written to it must leave before the process does.
+//! Looks at a client's bytes on their way: what it reads must be framed in one way only and must
+//! not come too slowly, and what is written to it must leave before the process does.
 //!
 //! Hyper forgives a head with both `Content-Length` and `Transfer-Encoding`: it drops the length
 //! and goes on, so that a request can't be refused by what hyper tells of it. The heads are counted
 //! as they are read, those sent ahead too, and the service counts those it serves.
+//!
+//! Hyper's own limit for reading a head would also close connections that wait for their next
+//! request. Here the time runs only while a head has begun and not ended; one that comes whole, as
+//! nearly all do, starts no timer.
 
 use super::heads::Heads;
 use std::{
@@ -14,8 +18,12 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 /// What the reading and the serving half of one connection tell each other. Both run on one
 /// thread; it is atomic only because hyper hands connections on as `Send`.
@@ -41,6 +49,9 @@ pub(super) struct Checked<S> {
     /// True while something is written that the kernel has not taken yet.
     writing: Arc<AtomicBool>,
     heads: Option<(Heads, Arc<Framing>)>,
+    /// How long a head may take, and when the one that has begun must have ended.
+    head_limit: Duration,
+    head_deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Checked<S> {
@@ -50,14 +61,34 @@ impl<S> Checked<S> {
             stream,
             writing,
             heads: None,
+            head_limit: Duration::MAX,
+            head_deadline: None,
         }
     }
 
-    /// Also reads the heads of HTTP/1 and tells `framing` what it finds.
-    pub(super) fn http1(stream: S, writing: Arc<AtomicBool>, framing: Arc<Framing>) -> Self {
+    /// Also reads the heads of HTTP/1, which may each take `limit`, and tells `framing` what it
+    /// finds.
+    pub(super) fn http1(
+        stream: S,
+        writing: Arc<AtomicBool>,
+        framing: Arc<Framing>,
+        limit: Duration,
+    ) -> Self {
         Self {
             heads: Some((Heads::default(), framing)),
+            head_limit: limit,
             ..Self::new(stream, writing)
+        }
+    }
+
+    /// Ends the connection where the head that has begun takes too long.
+    fn poll_slow(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.head_deadline {
+            Some(deadline) => deadline.as_mut().poll(cx).map(|()| {
+                let why = format!("a request's head took longer than {:?}", self.head_limit);
+                Err(io::Error::new(io::ErrorKind::TimedOut, why))
+            }),
+            None => Poll::Pending,
         }
     }
 }
@@ -70,12 +101,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Checked<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) else {
+            return this.poll_slow(cx);
+        };
+        read?;
         if let Some((heads, framing)) = &mut this.heads
             && let Some(bytes) = buffer.filled().get(before..)
-            && let Some(conflict) = heads.read(bytes)
         {
-            framing.conflict.store(conflict, Ordering::Relaxed);
+            if let Some(conflict) = heads.read(bytes) {
+                framing.conflict.store(conflict, Ordering::Relaxed);
+            }
+            if !heads.is_within_head() {
+                this.head_deadline = None;
+            } else if this.head_deadline.is_none() {
+                this.head_deadline = Some(Box::pin(sleep(this.head_limit)));
+            }
         }
         Poll::Ready(Ok(()))
     }

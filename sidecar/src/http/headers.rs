@@ -8,10 +8,20 @@ use http::{
     request::Parts,
     uri::{PathAndQuery, Scheme},
 };
+use std::time::Duration;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// How long the peer keeps an idle connection open, where it says so: `Keep-Alive: timeout=5`
+/// (RFC 2068, 19.7.1.1, and in use ever since).
+pub(super) fn idle_timeout(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(KEEP_ALIVE)?;
+    list(headers, &KEEP_ALIVE)
+        .find_map(|parameter| parameter.strip_prefix("timeout=")?.trim().parse().ok())
+        .map(Duration::from_secs)
+}
 
 /// Removes what belongs to one connection (RFC 9110, 7.6.1), and what `Connection` names. With
 /// `upgrade`, the upgrade that is carried through stays.
@@ -57,11 +67,13 @@ pub(super) fn has_unknown_coding(headers: &HeaderMap) -> bool {
         .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// True for gRPC calls and their responses.
+/// True for gRPC calls and their responses (gRPC over HTTP/2, "Content-Type"). Not for gRPC-Web,
+/// which has no trailers.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let after = value.as_bytes().strip_prefix(b"application/grpc");
+        after.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    })
 }
 
 /// True where sending it twice does what sending it once does (RFC 9110, 9.2.2).
@@ -179,6 +191,34 @@ mod tests {
             ("connection", "Upgrade, HTTP2-Settings"),
             ("upgrade", "h2c"),
         ])));
+    }
+
+    #[test]
+    fn the_peer_says_how_long_it_keeps_an_idle_connection() {
+        let said = |value| super::idle_timeout(&headers(&[("keep-alive", value)]));
+        let two = Some(std::time::Duration::from_secs(2));
+        assert_eq!(said("timeout=2"), two);
+        assert_eq!(said("max=100, timeout=2"), two);
+        for nothing in ["", "max=100", "timeout=", "timeout=-1", "timeout=soon"] {
+            assert_eq!(said(nothing), None, "{nothing:?}");
+        }
+        assert_eq!(super::idle_timeout(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        let is = |value| super::is_grpc(&headers(&[("content-type", value)]));
+        for grpc in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc;charset=utf-8",
+        ] {
+            assert!(is(grpc), "{grpc}");
+        }
+        for other in ["application/grpc-web", "application/grpcx", "text/plain"] {
+            assert!(!is(other), "{other}");
+        }
+        assert!(!super::is_grpc(&HeaderMap::new()));
     }
 
     #[test]

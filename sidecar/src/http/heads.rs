@@ -56,6 +56,11 @@ impl Default for Heads {
 }
 
 impl Heads {
+    /// True where a head has begun and not ended.
+    pub(super) const fn is_within_head(&self) -> bool {
+        matches!(self.at, At::Head) && (self.begun || self.line_length > 0)
+    }
+
     /// Reads on. Some: the head of that number (from 1) has both `Content-Length` and
     /// `Transfer-Encoding`; nothing behind it can be trusted, so this is said once at most.
     pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<u64> {

@@ -93,7 +93,9 @@ where
     client.entry.protocol.set("http/1.1");
     let cut = client.local.drain.reached(Phase::Cut);
     let writing = Arc::clone(&client.entry.writing);
-    let stream = Checked::http1(stream, writing, Arc::clone(&client.framing));
+    let framing = Arc::clone(&client.framing);
+    let limit = client.local.limits.request_head;
+    let stream = Checked::http1(stream, writing, framing, limit);
     let service = service_fn(move |request| {
         let client = Rc::clone(&client);
         async move { Ok::<_, Infallible>(exchange::serve(&client, request).await) }

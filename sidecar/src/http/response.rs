@@ -4,7 +4,7 @@ use super::{Active, answer::GRPC_STATUS};
 use crate::{
     balance::Outcome,
     local::{InFlight, Local},
-    model::{Cluster, EndpointId},
+    model::{Cluster, EndpointId, ErrorClass},
     upstream::{Lease, Replay},
 };
 use bytes::Bytes;
@@ -13,7 +13,6 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
     pin::Pin,
-    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -52,14 +51,12 @@ pub(super) struct Account {
     pub request: Replay,
     /// What its head said. None: a gRPC call, its trailers say how it ended.
     pub outcome: Option<Outcome>,
-    /// Whom to tell, where the cluster watches for outliers.
+    /// What it says something about, where the cluster watches for outliers.
     pub watched: Option<Watched>,
 }
 
 /// An endpoint whose outcomes are watched.
 pub(super) struct Watched {
-    /// The worker.
-    pub local: Rc<Local>,
     /// The cluster.
     pub cluster: Arc<Cluster>,
     /// The endpoint.
@@ -67,10 +64,10 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    fn report(&self, outcome: Outcome) {
+    fn report(&self, local: &Local, outcome: Outcome) {
         let endpoints = &self.cluster.endpoints;
         if let Some(endpoint) = endpoints.iter().find(|one| one.id == self.endpoint) {
-            self.local.report(&self.cluster, endpoint, outcome);
+            local.report(&self.cluster, endpoint, outcome);
         }
     }
 }
@@ -93,25 +90,28 @@ impl Account {
             // A call that ends without a status is broken.
             let outcome = trailers.map_or(Outcome::ServerError, GrpcStatus::outcome);
             if let Some(watched) = &self.watched {
-                watched.report(outcome);
+                watched.report(self.in_flight.local(), outcome);
             }
             outcome
         });
-        self.in_flight.end(outcome == Outcome::Success);
+        self.in_flight.end(match outcome {
+            Outcome::Success => Ok(()),
+            Outcome::ServerError | Outcome::GatewayFailure => Err(ErrorClass::Response),
+        });
         self.lease.give_back();
         drop(self.active);
     }
 
     /// The response broke off.
-    fn fail(mut self) {
+    fn fail(mut self, class: ErrorClass) {
         // Where the client broke off, the endpoint is not to blame.
         if self.request.client_failed() {
             return;
         }
         if let Some(watched) = &self.watched {
-            watched.report(Outcome::GatewayFailure);
+            watched.report(self.in_flight.local(), Outcome::GatewayFailure);
         }
-        self.in_flight.end(false);
+        self.in_flight.end(Err(class));
     }
 }
 
@@ -153,7 +153,7 @@ impl Streamed {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.fail();
+                self.fail(ErrorClass::Reset);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
@@ -173,13 +173,13 @@ impl Streamed {
         if deadline.is_none_or(|deadline| deadline.as_mut().poll(cx).is_pending()) {
             return Poll::Pending;
         }
-        self.fail();
+        self.fail(ErrorClass::Timeout);
         Poll::Ready(Some(Err(ResponseError::Timeout)))
     }
 
-    fn fail(&mut self) {
+    fn fail(&mut self, class: ErrorClass) {
         if let Some(account) = self.account.take() {
-            account.fail();
+            account.fail(class);
         }
     }
 }
@@ -218,7 +218,7 @@ impl Body for ResponseBody {
 
 /// How a gRPC call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct GrpcStatus(u8);
+pub(super) struct GrpcStatus(u32);
 
 impl GrpcStatus {
     /// Reads it from trailers, or from the head of a response without a body.
@@ -227,14 +227,17 @@ impl GrpcStatus {
         text.parse().ok().map(Self)
     }
 
-    /// As Envoy reads it: codes that correspond to 5xx are the server's fault.
+    /// As Envoy reads it (`Grpc::Utility::grpcToHttpStatus`): codes that correspond to 5xx are the
+    /// server's fault, and so are those that do not exist.
     pub(super) const fn outcome(self) -> Outcome {
         match self.0 {
+            // OK, and what corresponds to 4xx: CANCELLED, INVALID_ARGUMENT, NOT_FOUND,
+            // ALREADY_EXISTS to OUT_OF_RANGE, UNAUTHENTICATED.
+            0 | 1 | 3 | 5..=11 | 16 => Outcome::Success,
             // DEADLINE_EXCEEDED and UNAVAILABLE correspond to 504 and 503.
             4 | 14 => Outcome::GatewayFailure,
             // UNKNOWN, UNIMPLEMENTED, INTERNAL, DATA_LOSS.
-            2 | 12 | 13 | 15 => Outcome::ServerError,
-            _ => Outcome::Success,
+            _ => Outcome::ServerError,
         }
     }
 }

@@ -42,6 +42,7 @@ fn patient_worker(
         mark: None,
         started: Instant::now(),
         detect: Duration::from_millis(1),
+        request_head: Duration::from_secs(10),
         quiet: Duration::ZERO,
         on_demand,
         own: Vec::new(),

@@ -1,6 +1,7 @@
 //! Something that runs at an endpoint, counted as long as it lives.
 
 use super::{Local, Slot};
+use crate::model::{ErrorClass, Trial};
 use std::rc::Rc;
 use tokio::time::Instant;
 
@@ -10,6 +11,8 @@ pub(crate) struct InFlight {
     slot: Slot,
     started: Instant,
     ended: bool,
+    /// Where its endpoint has not answered well yet; until it is known how this one ends.
+    trial: Option<Trial>,
 }
 
 impl InFlight {
@@ -24,20 +27,32 @@ impl InFlight {
             slot,
             started,
             ended: false,
+            trial: None,
         }
     }
 
+    /// The worker that it runs on.
+    pub(crate) fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// How it ends decides whether its endpoint gets another one.
+    pub(crate) fn on_trial(mut self, trial: Option<Trial>) -> Self {
+        self.trial = trial;
+        self
+    }
+
     /// Its response ended, or failed. Only the first end counts.
-    pub(crate) fn end(&mut self, succeeded: bool) {
+    pub(crate) fn end(&mut self, ended: Result<(), ErrorClass>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        self.trial = None;
         let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.local.load.borrow_mut().update(self.slot, |load| {
-            if succeeded {
-                load.succeeded += 1;
-            } else {
-                load.errors += 1;
+            match ended {
+                Ok(()) => load.succeeded += 1,
+                Err(class) => load.errors.count(class),
             }
             load.latency.record(us);
         });
@@ -45,15 +60,14 @@ impl InFlight {
 
     /// It became an opaque connection.
     pub(crate) fn upgrade(mut self) -> Opaque {
-        self.end(true);
+        self.end(Ok(()));
         Opaque::begin(&self.local, self.slot)
     }
 
-    /// No connection came about.
-    pub(crate) fn connect_failed(mut self) {
-        self.end(false);
+    /// A connection was tried for it.
+    pub(crate) fn connected(&self, came_about: bool) {
         let mut load = self.local.load.borrow_mut();
-        load.update(self.slot, |load| load.connect_failures += 1);
+        load.update(self.slot, |load| load.connected(came_about));
     }
 
     /// Nothing of it was sent: it was never issued.
@@ -79,6 +93,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            trial.give_back();
+        }
         self.local.load.borrow_mut().update(self.slot, |load| {
             load.requests_active = load.requests_active.saturating_sub(1);
         });

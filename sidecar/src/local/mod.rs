@@ -17,8 +17,8 @@ use crate::{
     balance::{self, Choice, Conditions, Outcome},
     drain::Drain,
     model::{
-        Action, Cluster, Discovery, Endpoint, EndpointId, PathMatch, RetryPolicy, Route, Snapshot,
-        UpstreamProtocol, VirtualHost,
+        Action, Cluster, Discovery, Endpoint, EndpointId, OutlierDetection, PathMatch, RetryPolicy,
+        Route, Snapshot, Trial, UpstreamProtocol, VirtualHost,
     },
     store::{Question, Questions},
     upstream::Pool,
@@ -47,6 +47,8 @@ pub(crate) struct Limits {
     pub started: std::time::Instant,
     /// How long to wait for a client's first bytes before trying what speaks first.
     pub detect: Duration,
+    /// How long an HTTP/1 request's head may take from its first byte to its last.
+    pub request_head: Duration,
     /// How long a request waits for an answer of the control plane.
     pub on_demand: Duration,
     /// A drain is over once nothing happened for this time.
@@ -141,12 +143,50 @@ impl Local {
         choice: Choice,
         tried: &[EndpointId],
     ) -> Option<&'c Endpoint> {
+        self.choose(cluster, choice, tried, None)
+    }
+
+    /// Picks an endpoint for a request that may as well go elsewhere: where outlier detection
+    /// watches, one that has never answered well gets only as many as eject it if they fail.
+    pub(crate) fn pick_on_trial<'c>(
+        &self,
+        cluster: &'c Cluster,
+        choice: Choice,
+        tried: &[EndpointId],
+    ) -> Option<(&'c Endpoint, Option<Trial>)> {
+        let detection = cluster.outlier_detection.as_ref();
+        let trials = detection.and_then(OutlierDetection::trials);
+        loop {
+            let Some(endpoint) = self.choose(cluster, choice, tried, trials) else {
+                // Nobody else is left to serve it.
+                let endpoint = self.pick(cluster, choice, tried)?;
+                return Some((endpoint, None));
+            };
+            let limit = trials.filter(|_| endpoint.priority == 0 && !endpoint.state.is_proven());
+            let Some(limit) = limit else {
+                return Some((endpoint, None));
+            };
+            // Where another worker was faster, this one looks again.
+            if let Some(trial) = Trial::begin(&endpoint.state, limit) {
+                return Some((endpoint, Some(trial)));
+            }
+        }
+    }
+
+    fn choose<'c>(
+        &self,
+        cluster: &'c Cluster,
+        choice: Choice,
+        tried: &[EndpointId],
+        trials: Option<u32>,
+    ) -> Option<&'c Endpoint> {
         let load = self.load.borrow();
         let conditions = Conditions {
             now: self.now(),
             tried,
             draw: &mut |below| self.draw(below),
             active: |id| load.active(id),
+            trials,
         };
         balance::pick(cluster, choice, conditions)
     }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 pub struct Cluster {
     /// Its xDS name, `outbound|80|v2|checkout.shop.svc.cluster.local`.
     pub name: Arc<str>,
-    /// The version id in that name, where it is a version's cluster.
+    /// The version id in that name, where it is a version's cluster or its control group's.
     pub version: Option<Arc<str>>,
     /// Where its endpoints come from.
     pub discovery: Discovery,
@@ -71,4 +71,14 @@ pub struct OutlierDetection {
     pub max_ejection_time: Duration,
     /// How much of the cluster may be out at once, in percent.
     pub max_ejection_percent: u32,
+}
+
+impl OutlierDetection {
+    /// How many requests an endpoint may get before its first good answer: so many failures eject
+    /// it, whatever they are. None where so many might not.
+    pub fn trials(&self) -> Option<u32> {
+        let any = self.consecutive_5xx?;
+        let gateway = self.consecutive_gateway_failure?;
+        (self.max_ejection_percent >= 100).then_some(any.max(gateway).max(1))
+    }
 }

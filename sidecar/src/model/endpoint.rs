@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -45,8 +45,8 @@ pub struct Endpoint {
     pub state: Arc<EndpointState>,
 }
 
-/// What all workers share about an endpoint. Read at every pick, written only on failures and on
-/// the first success after them, so its cache line stays shared.
+/// What all workers share about an endpoint. Read at every pick, written only before its first good
+/// answer, on failures and on the first success after them, so its cache line stays shared.
 #[derive(Debug, Default)]
 pub struct EndpointState {
     /// Consecutive gateway failures (502, 503, 504 and local-origin errors).
@@ -57,6 +57,10 @@ pub struct EndpointState {
     pub ejections: AtomicU32,
     /// Milliseconds since the process's start until which it is ejected; 0: it is not.
     ejected_until: AtomicU64,
+    /// It has answered well.
+    proven: AtomicBool,
+    /// Requests that it got before it had, and that ended badly or are under way.
+    on_trial: AtomicU32,
 }
 
 impl EndpointState {
@@ -66,9 +70,85 @@ impl EndpointState {
         until != 0 && now < until
     }
 
+    /// Notes that it answered well.
+    pub fn prove(&self) {
+        if !self.is_proven() {
+            self.proven.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// True once it has answered well.
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
+    }
+
+    /// True where it may get another request though it has not answered well yet.
+    pub fn has_trial_left(&self, limit: u32) -> bool {
+        self.is_proven() || self.on_trial.load(Ordering::Relaxed) < limit
+    }
+
     /// Keeps it out until `until`, in milliseconds since the process's start.
     pub fn eject(&self, until: u64) {
         self.ejections.fetch_add(1, Ordering::Relaxed);
+        self.on_trial.store(0, Ordering::Relaxed);
         self.ejected_until.store(until.max(1), Ordering::Relaxed);
+    }
+}
+
+/// One request to an endpoint that has not answered well yet.
+#[derive(Debug)]
+pub struct Trial(Arc<EndpointState>);
+
+impl Trial {
+    /// None where `limit` requests ended badly or are under way, in all workers together.
+    pub fn begin(state: &Arc<EndpointState>, limit: u32) -> Option<Self> {
+        let more = |count: u32| (count < limit).then_some(count + 1);
+        let taken = state
+            .on_trial
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.ok().map(|_| Self(Arc::clone(state)))
+    }
+
+    /// How the request would have ended is not known: another one may take its place.
+    pub fn give_back(self) {
+        // An ejection may have begun a new count meanwhile.
+        let less = |count: u32| count.checked_sub(1);
+        self.0
+            .on_trial
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EndpointState, Trial};
+    use std::sync::Arc;
+
+    #[test]
+    fn before_its_first_good_answer_an_endpoint_gets_no_more_than_the_limit() {
+        let state = Arc::new(EndpointState::default());
+        let first = Trial::begin(&state, 2).unwrap();
+        assert!(state.has_trial_left(2));
+        drop(Trial::begin(&state, 2).unwrap());
+        assert!(Trial::begin(&state, 2).is_none());
+        assert!(!state.has_trial_left(2));
+        first.give_back();
+        assert!(state.has_trial_left(2));
+        drop(Trial::begin(&state, 2).unwrap());
+        assert!(!state.has_trial_left(2));
+        state.prove();
+        assert!(state.has_trial_left(2));
+    }
+
+    #[test]
+    fn an_ejection_begins_a_new_count() {
+        let state = Arc::new(EndpointState::default());
+        let (first, other) = (Trial::begin(&state, 2), Trial::begin(&state, 2));
+        state.eject(5);
+        first.unwrap().give_back();
+        other.unwrap().give_back();
+        let again = [(); 3].map(|()| Trial::begin(&state, 2).is_some());
+        assert_eq!(again, [true, true, false]);
     }
 }

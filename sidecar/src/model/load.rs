@@ -49,6 +49,57 @@ impl LatencyHistogram {
     }
 }
 
+/// What kind of error a request ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The application answered with one: a 5xx, or a gRPC status that corresponds to one.
+    Response,
+    /// No response came in time.
+    Timeout,
+    /// The connection or stream ended before the response did.
+    Reset,
+    /// No connection came about.
+    Connect,
+}
+
+/// Errors by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ErrorCounts {
+    /// [`ErrorClass::Response`]
+    pub response: u64,
+    /// [`ErrorClass::Timeout`]
+    pub timeout: u64,
+    /// [`ErrorClass::Reset`]
+    pub reset: u64,
+    /// [`ErrorClass::Connect`]
+    pub connect: u64,
+}
+
+impl ErrorCounts {
+    /// Counts one.
+    pub const fn count(&mut self, class: ErrorClass) {
+        match class {
+            ErrorClass::Response => self.response += 1,
+            ErrorClass::Timeout => self.timeout += 1,
+            ErrorClass::Reset => self.reset += 1,
+            ErrorClass::Connect => self.connect += 1,
+        }
+    }
+
+    /// All of them.
+    pub const fn total(&self) -> u64 {
+        self.response + self.timeout + self.reset + self.connect
+    }
+
+    /// Adds another's.
+    pub const fn merge(&mut self, other: &Self) {
+        self.response += other.response;
+        self.timeout += other.timeout;
+        self.reset += other.reset;
+        self.connect += other.connect;
+    }
+}
+
 /// What happened at one endpoint since the last report; `*_active` are levels, the rest counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointLoad {
@@ -56,15 +107,17 @@ pub struct EndpointLoad {
     pub issued: u64,
     /// Responses that were not errors.
     pub succeeded: u64,
-    /// 5xx answers, resets, time-outs, failed connects.
-    pub errors: u64,
+    /// Requests that ended with an error, and opaque connections that did not come about.
+    pub errors: ErrorCounts,
     /// Requests under way now.
     pub requests_active: u64,
     /// Opaque TCP connections and upgraded ones open now.
     pub connections_active: u64,
     /// Opaque TCP connections opened.
     pub connections_opened: u64,
-    /// Connects that failed.
+    /// Connections tried.
+    pub connects: u64,
+    /// Connections tried that did not come about.
     pub connect_failures: u64,
     /// Responses that began a session.
     pub new_sessions: u64,
@@ -75,14 +128,23 @@ pub struct EndpointLoad {
 }
 
 impl EndpointLoad {
+    /// Counts a connection that was tried.
+    pub const fn connected(&mut self, came_about: bool) {
+        self.connects += 1;
+        if !came_about {
+            self.connect_failures += 1;
+        }
+    }
+
     /// Adds another worker's numbers.
     pub fn merge(&mut self, other: &Self) {
         self.issued += other.issued;
         self.succeeded += other.succeeded;
-        self.errors += other.errors;
+        self.errors.merge(&other.errors);
         self.requests_active += other.requests_active;
         self.connections_active += other.connections_active;
         self.connections_opened += other.connections_opened;
+        self.connects += other.connects;
         self.connect_failures += other.connect_failures;
         self.new_sessions += other.new_sessions;
         self.pinned_requests += other.pinned_requests;

@@ -21,9 +21,12 @@ mod route;
 mod snapshot;
 
 pub use cluster::{Cluster, Discovery, OutlierDetection, UpstreamProtocol};
-pub use endpoint::{Endpoint, EndpointId, EndpointState, Health};
+pub use endpoint::{Endpoint, EndpointId, EndpointState, Health, Trial};
 pub use listener::{ChainMatch, FilterChain, HttpConnectionManager, Listener, NetworkFilter};
-pub use load::{ClusterLoad, EndpointLoad, LATENCY_BUCKETS, LatencyHistogram, WorkerLoad};
+pub use load::{
+    ClusterLoad, EndpointLoad, ErrorClass, ErrorCounts, LATENCY_BUCKETS, LatencyHistogram,
+    WorkerLoad,
+};
 pub use route::{
     Action, Header, HeaderMatch, HeaderMatcher, PathMatch, RetryPolicy, Route, RouteConfiguration,
     VirtualHost, WeightedCluster,

@@ -64,6 +64,18 @@ pub struct Worker {
     pub commands: mpsc::UnboundedSender<Command>,
 }
 
+impl Worker {
+    /// False once its thread has ended.
+    pub fn is_running(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
+    /// Waits until its thread has ended.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
+    }
+}
+
 /// The worker's end of the channel on which questions go out. The answer is a later snapshot that
 /// holds either the thing or the knowledge that it does not exist.
 pub type Questions = mpsc::UnboundedSender<Question>;

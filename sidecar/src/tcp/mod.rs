@@ -11,7 +11,7 @@ use crate::{
     balance::{Choice, Outcome},
     drain::Phase,
     local::{Active, Local, Opaque, Slot},
-    model::{Cluster, Discovery},
+    model::{Cluster, Discovery, ErrorClass},
     upstream::{ConnectError, connect},
 };
 use std::{net::SocketAddr, rc::Rc};
@@ -120,12 +120,12 @@ async fn connect_counted(
     slot: Slot,
 ) -> Result<TcpStream, ConnectError> {
     let connected = connect(address, local.limits.mark, cluster.connect_timeout).await;
-    if connected.is_err() {
-        local.load.borrow_mut().update(slot, |load| {
-            load.connect_failures += 1;
-            load.errors += 1;
-        });
-    }
+    local.load.borrow_mut().update(slot, |load| {
+        load.connected(connected.is_ok());
+        if connected.is_err() {
+            load.errors.count(ErrorClass::Connect);
+        }
+    });
     connected
 }
 

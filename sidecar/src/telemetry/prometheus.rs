@@ -23,7 +23,7 @@ struct Family {
     value: fn(&EndpointLoad) -> u64,
 }
 
-const FAMILIES: [Family; 9] = [
+const FAMILIES: [Family; 10] = [
     Family {
         name: "segue_upstream_requests_total",
         kind: "counter",
@@ -40,7 +40,7 @@ const FAMILIES: [Family; 9] = [
         name: "segue_upstream_requests_failed_total",
         kind: "counter",
         help: "5xx answers, resets, time-outs, failed connects.",
-        value: |load| load.errors,
+        value: |load| load.errors.total(),
     },
     Family {
         name: "segue_upstream_requests_active",
@@ -59,6 +59,12 @@ const FAMILIES: [Family; 9] = [
         kind: "counter",
         help: "Opaque connections opened.",
         value: |load| load.connections_opened,
+    },
+    Family {
+        name: "segue_upstream_connects_total",
+        kind: "counter",
+        help: "Connections tried.",
+        value: |load| load.connects,
     },
     Family {
         name: "segue_upstream_connect_failures_total",

@@ -55,6 +55,12 @@ fn endpoint_stats(at: SocketAddr, line: &Line) -> UpstreamEndpointStats {
         (metric::CONNECTIONS_ACTIVE, load.connections_active),
         (metric::CONNECTIONS_OPENED, load.connections_opened),
         (metric::EJECTED, u64::from(line.ejected)),
+        (metric::ERRORS_RESPONSE, load.errors.response),
+        (metric::ERRORS_TIMEOUT, load.errors.timeout),
+        (metric::ERRORS_RESET, load.errors.reset),
+        (metric::ERRORS_CONNECT, load.errors.connect),
+        (metric::CONNECTS, load.connects),
+        (metric::CONNECTS_FAILED, load.connect_failures),
     ] {
         if value > 0 {
             metrics.push(stats(name.to_owned(), value, value));
@@ -64,7 +70,7 @@ fn endpoint_stats(at: SocketAddr, line: &Line) -> UpstreamEndpointStats {
         address: Some(address(at)),
         total_successful_requests: load.succeeded,
         total_requests_in_progress: load.requests_active,
-        total_error_requests: load.errors,
+        total_error_requests: load.errors.total(),
         total_issued_requests: load.issued,
         load_metric_stats: metrics,
         ..UpstreamEndpointStats::default()
@@ -100,7 +106,10 @@ fn float(value: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::cluster_stats;
-    use crate::{model::EndpointLoad, telemetry::loads::Line};
+    use crate::{
+        model::{EndpointLoad, ErrorCounts},
+        telemetry::loads::Line,
+    };
     use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
     #[test]
@@ -108,7 +117,14 @@ mod tests {
         let mut load = EndpointLoad {
             issued: 3,
             succeeded: 2,
-            errors: 1,
+            errors: ErrorCounts {
+                response: 1,
+                timeout: 2,
+                reset: 3,
+                connect: 4,
+            },
+            connects: 6,
+            connect_failures: 5,
             requests_active: 4,
             new_sessions: 5,
             ..EndpointLoad::default()
@@ -127,6 +143,7 @@ mod tests {
         assert_eq!(stats.load_report_interval.unwrap().nanos, 250_000_000);
         let locality = &stats.upstream_locality_stats[0];
         assert_eq!(locality.total_issued_requests, 3);
+        assert_eq!(locality.total_error_requests, 10);
         let metrics: Vec<_> = locality.upstream_endpoint_stats[0]
             .load_metric_stats
             .iter()
@@ -144,6 +161,12 @@ mod tests {
                 ("segue.rtime_us.le.362", 2, "610".to_owned()),
                 ("segue.new_sessions", 5, "5".to_owned()),
                 ("segue.ejected", 1, "1".to_owned()),
+                ("segue.errors.response", 1, "1".to_owned()),
+                ("segue.errors.timeout", 2, "2".to_owned()),
+                ("segue.errors.reset", 3, "3".to_owned()),
+                ("segue.errors.connect", 4, "4".to_owned()),
+                ("segue.cx_connect", 6, "6".to_owned()),
+                ("segue.cx_connect_fail", 5, "5".to_owned()),
             ]
         );
         assert!(

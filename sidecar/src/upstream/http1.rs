@@ -1,10 +1,15 @@
 //! One HTTP/1.1 connection at a time: sent on, and given back to the pool when its response ends.
 
-use super::{Key, Pool, Protocol, RequestBody, SendError, connect, connect::ConnectError};
+use super::{
+    Key, Pool, Protocol, RequestBody, SendError, connect, connect::ConnectError, pool::IDLE_SECONDS,
+};
 use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use std::{net::SocketAddr, rc::Rc, time::Duration};
+
+/// A peer's timer began when it wrote; a request must arrive before that runs out.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The sending half of a connection.
 pub(super) type Sender = http1::SendRequest<RequestBody>;
@@ -34,6 +39,8 @@ pub(crate) struct Lease {
     key: Key,
     pool: Rc<Pool>,
     reused: bool,
+    /// How many seconds it may wait for the next request.
+    idle: u8,
 }
 
 impl Lease {
@@ -43,6 +50,7 @@ impl Lease {
             key,
             pool,
             reused,
+            idle: IDLE_SECONDS,
         }
     }
 
@@ -61,21 +69,28 @@ impl Lease {
             .map_err(|error| SendError::of(error, Protocol::Http1))
     }
 
+    /// The peer closes it once it has been idle for `timeout`; it is not used that long.
+    pub(super) fn idle_timeout(&mut self, timeout: Duration) {
+        let seconds = timeout.saturating_sub(IDLE_MARGIN).as_secs();
+        self.idle = IDLE_SECONDS.min(u8::try_from(seconds).unwrap_or(IDLE_SECONDS));
+    }
+
     /// Gives the connection back: its response was read to the end.
     pub(crate) fn give_back(self) {
         let Self {
             mut sender,
             key,
             pool,
+            idle,
             ..
         } = self;
         if sender.is_ready() {
-            pool.keep(key, sender);
+            pool.keep(key, sender, idle);
         } else if !sender.is_closed() {
             // The request's own body is still on its way.
             tokio::task::spawn_local(async move {
                 if sender.ready().await.is_ok() {
-                    pool.keep(key, sender);
+                    pool.keep(key, sender, idle);
                 }
             });
         }

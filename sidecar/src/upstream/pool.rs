@@ -18,8 +18,10 @@ use hyper::body::Incoming;
 use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::time::Instant;
 
-/// An HTTP/1.1 connection that waited this long is closed.
-const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// An HTTP/1.1 connection that waited this long is closed, or shorter where the peer says so. Less
+/// than the 5 s after which common servers (Node.js, uvicorn, Apache) close theirs: a request that
+/// crosses such a close is lost, unless it may be sent twice. A new connection costs less.
+pub(super) const IDLE_SECONDS: u8 = 4;
 
 /// What connections are kept by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +49,7 @@ type Connecting = Shared<LocalBoxFuture<'static, Result<http2::Connection, Conne
 
 #[derive(Default)]
 struct Entry {
+    /// And until when they may be used.
     idle: Vec<(Sender, Instant)>,
     multiplexed: Vec<http2::Connection>,
     connecting: Option<Connecting>,
@@ -68,6 +71,14 @@ pub(crate) enum Lease {
     Http2(http2::Lease),
 }
 
+/// What came of asking for a connection.
+pub(crate) struct Leased {
+    /// The connection.
+    pub lease: Result<Lease, ConnectError>,
+    /// One was tried for it: it was neither kept nor another's.
+    pub tried: bool,
+}
+
 impl Lease {
     /// Sends a request and waits for the head of its response.
     pub(crate) async fn send(
@@ -84,6 +95,13 @@ impl Lease {
     /// by the peer in the meantime.
     pub(crate) const fn may_be_stale(&self) -> bool {
         matches!(self, Self::Http1(lease) if lease.is_reused())
+    }
+
+    /// The peer closes the connection once it has been idle for so long.
+    pub(crate) fn idle_timeout(&mut self, timeout: Duration) {
+        if let Self::Http1(lease) = self {
+            lease.idle_timeout(timeout);
+        }
     }
 
     /// The response was read to the end.
@@ -124,9 +142,9 @@ impl Pool {
     /// Drops what waited too long.
     pub(crate) fn sweep(&self, now: Instant) {
         self.entries.borrow_mut().retain(|key, entry| {
-            entry.idle.retain(|(sender, since)| {
-                !sender.is_closed() && now.duration_since(*since) < IDLE_LIMIT
-            });
+            entry
+                .idle
+                .retain(|(sender, until)| !sender.is_closed() && now < *until);
             entry
                 .multiplexed
                 .retain(|connection| !connection.is_closed());
@@ -138,49 +156,55 @@ impl Pool {
     }
 
     /// Lends a connection, a kept one unless `fresh`.
-    pub(crate) async fn lease(
-        self: &Rc<Self>,
-        target: &Target,
-        fresh: bool,
-    ) -> Result<Lease, ConnectError> {
+    pub(crate) async fn lease(self: &Rc<Self>, target: &Target, fresh: bool) -> Leased {
         match target.protocol {
             Protocol::Http1 => {
                 let kept = if fresh { None } else { self.take(target.key) };
-                let reused = kept.is_some();
+                let tried = kept.is_none();
                 let sender = match kept {
-                    Some(sender) => sender,
-                    None => http1::open(target.address, self.mark, target.connect_timeout).await?,
+                    Some(sender) => Ok(sender),
+                    None => http1::open(target.address, self.mark, target.connect_timeout).await,
                 };
-                let pool = Rc::clone(self);
-                Ok(Lease::Http1(http1::Lease::new(
-                    sender, target.key, pool, reused,
-                )))
+                let lend = |sender| http1::Lease::new(sender, target.key, Rc::clone(self), !tried);
+                Leased {
+                    lease: sender.map(lend).map(Lease::Http1),
+                    tried,
+                }
             }
-            Protocol::Http2 => Ok(Lease::Http2(self.multiplexed(target).await?)),
+            Protocol::Http2 => {
+                let (lease, tried) = self.multiplexed(target).await;
+                Leased {
+                    lease: lease.map(Lease::Http2),
+                    tried,
+                }
+            }
         }
     }
 
-    /// Keeps a connection for the next request, if its endpoint may still have one.
-    pub(super) fn keep(&self, key: Key, sender: Sender) {
+    /// Keeps a connection so many seconds for the next request, if its endpoint may still have one.
+    pub(super) fn keep(&self, key: Key, sender: Sender, seconds: u8) {
         if self.may_keep(key) {
             let mut entries = self.entries.borrow_mut();
             let entry = entries.entry(key).or_default();
-            entry.idle.push((sender, Instant::now()));
+            let until = Instant::now() + Duration::from_secs(seconds.into());
+            entry.idle.push((sender, until));
         }
     }
 
     fn take(&self, key: Key) -> Option<Sender> {
         let mut entries = self.entries.borrow_mut();
         let idle = &mut entries.get_mut(&key)?.idle;
-        while let Some((sender, since)) = idle.pop() {
-            if sender.is_ready() && since.elapsed() < IDLE_LIMIT {
+        let now = Instant::now();
+        while let Some((sender, until)) = idle.pop() {
+            if sender.is_ready() && now < until {
                 return Some(sender);
             }
         }
         None
     }
 
-    async fn multiplexed(&self, target: &Target) -> Result<http2::Lease, ConnectError> {
+    /// A stream, and whether a connection was tried for it rather than for another.
+    async fn multiplexed(&self, target: &Target) -> (Result<http2::Lease, ConnectError>, bool) {
         loop {
             let connecting = {
                 let mut entries = self.entries.borrow_mut();
@@ -189,7 +213,7 @@ impl Pool {
                     .multiplexed
                     .retain(|connection| !connection.is_closed());
                 if let Some(connection) = entry.multiplexed.iter().find(|c| c.has_room()) {
-                    return Ok(connection.begin());
+                    return (Ok(connection.begin()), false);
                 }
                 entry
                     .connecting
@@ -204,7 +228,10 @@ impl Pool {
                 .connecting
                 .take_if(|other| other.ptr_eq(&connecting))
                 .is_some();
-            let connection = connected?;
+            let connection = match connected {
+                Ok(connection) => connection,
+                Err(error) => return (Err(error), first),
+            };
             if first {
                 let lease = connection.begin();
                 if self.may_keep(target.key) {
@@ -213,10 +240,10 @@ impl Pool {
                         .retain(|other| !other.is_idle() || other.has_room());
                     entry.multiplexed.push(connection);
                 }
-                return Ok(lease);
+                return (Ok(lease), true);
             }
             if connection.has_room() && !connection.is_closed() {
-                return Ok(connection.begin());
+                return (Ok(connection.begin()), false);
             }
         }
     }

@@ -24,7 +24,7 @@ use std::{
 use tokio::{
     runtime, select,
     sync::{mpsc, oneshot},
-    task::{LocalSet, spawn_local},
+    task::{JoinSet, LocalSet, spawn_local},
     time::{Instant, interval, sleep, timeout},
 };
 
@@ -49,6 +49,8 @@ pub struct Settings {
     pub started: std::time::Instant,
     /// How long to wait for a client's first bytes before trying whether the server speaks first.
     pub detect_timeout: Duration,
+    /// How long an HTTP/1 request's head may take from its first byte to its last.
+    pub request_head_timeout: Duration,
     /// How long a request waits for the control plane's answer to a question.
     pub on_demand_timeout: Duration,
     /// A drain is over once nothing happened for this time.
@@ -65,6 +67,7 @@ impl Settings {
             seed,
             started: started.into(),
             detect_timeout: Duration::from_millis(100),
+            request_head_timeout: Duration::from_secs(10),
             on_demand_timeout: Duration::from_millis(100),
             quiet: Duration::from_secs(1),
         }
@@ -92,6 +95,7 @@ pub fn spawn(
         mark: settings.mark,
         started: settings.started,
         detect: settings.detect_timeout,
+        request_head: settings.request_head_timeout,
         on_demand: settings.on_demand_timeout,
         quiet: settings.quiet,
         own: own_addresses(&settings)?,
@@ -129,9 +133,10 @@ async fn run(
     listeners: Listeners,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    spawn_local(listen::accept(listeners.outbound, Rc::clone(&local), false));
+    let mut accepting = JoinSet::new();
+    accepting.spawn_local(listen::accept(listeners.outbound, Rc::clone(&local), false));
     if let Some(inbound) = listeners.inbound {
-        spawn_local(listen::accept(inbound, Rc::clone(&local), true));
+        accepting.spawn_local(listen::accept(inbound, Rc::clone(&local), true));
     }
     let mut sweep = interval(SWEEP);
     loop {
@@ -141,6 +146,11 @@ async fn run(
                 None => return,
             },
             now = sweep.tick() => local.pool.sweep(now),
+            Some(Err(panic)) = accepting.join_next() => {
+                // A worker that accepts no more must not look alive.
+                tracing::error!(%panic, "a worker can't accept connections any more");
+                return;
+            }
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Services as proxies are told of them.
 
-use super::support::Mesh;
-use crate::model::{InstanceState, Phase};
+use super::support::{Mesh, checkout, quick};
+use crate::{
+    engine::compose::released,
+    model::{Affinity, Command, InstanceState, Phase, Policy, Share},
+};
+use std::sync::Arc;
 
 #[test]
 fn where_no_version_is_known_to_be_stable_each_gets_the_share_of_its_instances() {
@@ -31,6 +35,92 @@ fn the_new_version_falls_back_to_the_old_and_the_old_to_the_new_only_after_the_w
     assert!(mesh.view().versions[0].fuse.is_some());
     mesh.until_phase(Phase::RollbackWindow);
     assert_eq!(fallbacks(&mesh), (Some("v1".into()), Some("v2".into())));
+}
+
+#[test]
+fn the_old_version_has_a_control_group_while_a_run_lasts() {
+    let mut mesh = Mesh::new(&[("a-0", "v1")]);
+    mesh.tick();
+    let control = |mesh: &Mesh| -> Vec<Option<String>> {
+        let versions = mesh.view().versions.iter();
+        versions
+            .map(|version| version.control.as_deref().map(str::to_owned))
+            .collect()
+    };
+    assert_eq!(control(&mesh), [None]);
+    mesh.set(&[("a-0", "v1"), ("b-0", "v2")]);
+    mesh.until_phase(Phase::Preparing);
+    let preparing = control(&mesh);
+    assert!(preparing[0].is_none() && preparing[1].is_some());
+    mesh.until_phase(Phase::WarmUp);
+    let shifting = control(&mesh);
+    assert!(shifting[0].is_none() && shifting[1].is_some());
+    // Who was drawn before the first step is not of the group.
+    assert_ne!(preparing, shifting);
+    mesh.kill();
+    mesh.start();
+    assert_eq!(control(&mesh), shifting);
+    mesh.until_phase(Phase::RollbackWindow);
+    assert_eq!(control(&mesh), shifting);
+    mesh.until_phase(Phase::Draining);
+    assert_eq!(control(&mesh), shifting);
+    mesh.finish();
+    mesh.tick();
+    assert!(control(&mesh).iter().all(Option::is_none));
+}
+
+#[test]
+fn a_run_that_is_tried_again_has_another_control_group() {
+    let mut mesh = Mesh::new(&[("a-0", "v1")]);
+    mesh.tick();
+    mesh.set(&[("a-0", "v1"), ("b-0", "v2")]);
+    mesh.until_phase(Phase::WarmUp);
+    let control = |mesh: &Mesh| mesh.view().versions[1].control.clone();
+    let first = control(&mesh);
+    mesh.command(Command::Rollback {
+        reason: String::new(),
+    })
+    .unwrap();
+    assert_eq!(mesh.phase(), Some(Phase::RollingBack));
+    assert_eq!(control(&mesh), first);
+    mesh.until_phase(Phase::RolledBack);
+    assert_eq!(control(&mesh), None);
+    mesh.command(Command::Retry).unwrap();
+    mesh.until_phase(Phase::WarmUp);
+    assert!(control(&mesh).is_some());
+    assert_ne!(control(&mesh), first);
+}
+
+#[test]
+fn without_sessions_there_is_no_control_group() {
+    let mut mesh = Mesh::new(&[("a-0", "v1")]);
+    let policy = Policy {
+        affinity: Affinity::None,
+        ..quick()
+    };
+    mesh.catalog.policies.insert(checkout(), Arc::new(policy));
+    mesh.tell();
+    mesh.tick();
+    mesh.set(&[("a-0", "v1"), ("b-0", "v2")]);
+    mesh.until_phase(Phase::WarmUp);
+    assert!(mesh.view().versions.iter().all(|one| one.control.is_none()));
+}
+
+#[test]
+fn on_the_way_back_sessions_are_let_go_by_the_share_that_the_run_says() {
+    let mut mesh = Mesh::new(&[("a-0", "v1")]);
+    mesh.tick();
+    mesh.set(&[("a-0", "v1"), ("b-0", "v2")]);
+    mesh.until_phase(Phase::WarmUp);
+    let mut run = mesh.run().unwrap().clone();
+    let share = Share::from_percent(40).unwrap();
+    run.status.traffic.new_sessions_released = share;
+    assert_eq!(released(&run), Share::ZERO);
+    run.status.phase = Phase::RollingBack;
+    run.status.traffic.new_sessions_held = true;
+    assert_eq!(released(&run), share);
+    run.status.traffic.new_sessions_held = false;
+    assert_eq!(released(&run), Share::ZERO);
 }
 
 #[test]

@@ -163,6 +163,12 @@ fn add(sample: &mut EndpointSample, named: &EndpointLoadMetricStats) {
         metric::CONNECTIONS_ACTIVE => sample.connections_active = count,
         metric::CONNECTIONS_OPENED => sample.connections_opened = count,
         metric::EJECTED => sample.ejected = count > 0,
+        metric::ERRORS_RESPONSE => sample.error_classes.response = count,
+        metric::ERRORS_TIMEOUT => sample.error_classes.timeout = count,
+        metric::ERRORS_RESET => sample.error_classes.reset = count,
+        metric::ERRORS_CONNECT => sample.error_classes.connect = count,
+        metric::CONNECTS => sample.connects = count,
+        metric::CONNECTS_FAILED => sample.connects_failed = count,
         _ => {}
     }
 }

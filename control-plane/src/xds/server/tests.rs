@@ -2,7 +2,7 @@
 
 use super::Server;
 use crate::{
-    model::{Generation, LoadSample, Observed, ProxyState, Timestamp},
+    model::{ErrorClasses, Generation, LoadSample, Observed, ProxyState, Timestamp},
     xds::{
         fixture::{Make, snapshot},
         snapshot::Snapshot,
@@ -383,6 +383,12 @@ async fn load_reports_are_asked_for_at_the_interval_and_read() {
         ("segue.cx_active", 4),
         ("segue.new_sessions", 6),
         ("segue.ejected", 1),
+        ("segue.errors.response", 11),
+        ("segue.errors.timeout", 12),
+        ("segue.errors.reset", 13),
+        ("segue.errors.connect", 14),
+        ("segue.cx_connect", 16),
+        ("segue.cx_connect_fail", 15),
     ];
     let report = LoadStatsRequest {
         node: None,
@@ -397,6 +403,14 @@ async fn load_reports_are_asked_for_at_the_interval_and_read() {
     assert_eq!((endpoint.issued, endpoint.requests_active), (9, 3));
     assert_eq!((endpoint.connections_active, endpoint.new_sessions), (4, 6));
     assert!(endpoint.ejected);
+    let classes = ErrorClasses {
+        response: 11,
+        timeout: 12,
+        reset: 13,
+        connect: 14,
+    };
+    assert_eq!(endpoint.error_classes, classes);
+    assert_eq!((endpoint.connects, endpoint.connects_failed), (16, 15));
     assert_eq!(endpoint.latency.iter().collect::<Vec<_>>(), [(&1024, &5)]);
     running.interval.send(Duration::from_millis(500)).unwrap();
     let wish = responses.message().await.unwrap().unwrap();

@@ -60,6 +60,29 @@ pub fn name(service: &Service, port: &ServicePort, version: &VersionView) -> Str
     .to_string()
 }
 
+/// The name of the cluster of a version's control group, where it has one.
+pub fn control_name(
+    service: &Service,
+    port: &ServicePort,
+    version: &VersionView,
+) -> Option<String> {
+    let own = ClusterName::Outbound {
+        port: port.port,
+        version: format!("{}{}", version.id, names::CONTROL_SUFFIX),
+        host: host(&service.key),
+    };
+    (version.control.is_some() && port.protocol.is_http()).then(|| own.to_string())
+}
+
+/// The names of a version's clusters: its own and its control group's, where it has one.
+pub(super) fn names<'a>(
+    service: &'a Service,
+    port: &'a ServicePort,
+    version: &'a VersionView,
+) -> impl Iterator<Item = String> {
+    std::iter::once(name(service, port, version)).chain(control_name(service, port, version))
+}
+
 /// The name of an opaque TCP port's cluster.
 pub fn tcp_name(service: &Service, port: &ServicePort) -> String {
     ClusterName::Outbound {
@@ -82,14 +105,10 @@ pub fn of_service(view: &ServiceView, dialect: Dialect) -> Vec<Arc<Resource>> {
     for port in &service.ports {
         if port.protocol.is_http() {
             for version in &view.versions {
-                let name = name(service, port, version);
-                clusters.push(outbound(
-                    &name,
-                    service,
-                    port.protocol,
-                    version.fuse,
-                    dialect,
-                ));
+                clusters
+                    .extend(names(service, port, version).map(|name| {
+                        outbound(&name, service, port.protocol, version.fuse, dialect)
+                    }));
             }
         } else {
             let name = tcp_name(service, port);

@@ -37,7 +37,7 @@ pub fn of_service(view: &ServiceView) -> Vec<Arc<Resource>> {
     for port in &view.service.ports {
         if port.protocol.is_http() {
             for version in &view.versions {
-                all.push(of_version(view, port, version));
+                all.extend(of_version(view, port, version));
             }
         } else {
             all.push(of_tcp(view, port));
@@ -46,7 +46,8 @@ pub fn of_service(view: &ServiceView) -> Vec<Arc<Resource>> {
     all
 }
 
-fn of_version(view: &ServiceView, port: &ServicePort, version: &VersionView) -> Arc<Resource> {
+/// The endpoints of a version's clusters: the same for its own and its control group's.
+fn of_version(view: &ServiceView, port: &ServicePort, version: &VersionView) -> Vec<Arc<Resource>> {
     let own: Vec<Weighted<'_>> = instances(view, &version.id).map(|i| (i, 1)).collect();
     let fallback: Vec<Weighted<'_>> = version
         .fallback
@@ -54,8 +55,10 @@ fn of_version(view: &ServiceView, port: &ServicePort, version: &VersionView) -> 
         .flat_map(|id| instances(view, id))
         .map(|i| (i, 1))
         .collect();
-    let name = cluster::name(&view.service, port, version);
-    assignment(&name, view, port, &[own, fallback])
+    let priorities = [own, fallback];
+    cluster::names(&view.service, port, version)
+        .map(|name| assignment(&name, view, port, &priorities))
+        .collect()
 }
 
 fn of_tcp(view: &ServiceView, port: &ServicePort) -> Arc<Resource> {

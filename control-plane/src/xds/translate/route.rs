@@ -1,13 +1,19 @@
 //! Routes: which version a request goes to.
 //!
-//! First a route per version whose session token a request carries, then the draw by weight. The
-//! draw's answers begin a session, those of a token that is due for renewal renew it.
+//! First the routes of each version whose session token a request carries, then the draw by weight.
+//! The draw's answers begin a session, those of a token that is due for renewal renew it.
+//!
+//! A session cookie's value is `TOKEN.EPOCH`, or `TOKEN.MARK.EPOCH` where the session was drawn into
+//! a version's control group. The token alone says which version serves; a mark that is no longer
+//! used is left out when the cookie is renewed.
 
 use super::{
     Resource, cluster,
     wrap::{ads, duration, number},
 };
-use crate::model::{CookieAffinity, SameSite, ServicePort, ServiceView, SessionToken, VersionView};
+use crate::model::{
+    CookieAffinity, SameSite, ServicePort, ServiceView, SessionToken, Share, VersionView,
+};
 use envoy_types::pb::envoy::{
     config::{
         core::v3::{
@@ -26,6 +32,9 @@ use envoy_types::pb::envoy::{
 use segue_proto::names::{self, ClusterName};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+/// What the weights of a split sum to.
+const WHOLE: u16 = Share::ALL.basis_points();
+
 /// What a virtual host is to hold besides the split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -42,8 +51,7 @@ pub fn virtual_host(view: &ServiceView, port: &ServicePort, shape: Shape) -> Vir
     if let Some(affinity) = affinity {
         for version in &view.versions {
             if let Some(token) = &version.token {
-                let target = cluster::name(&view.service, port, version);
-                routes.extend(pinned(affinity, token, &target));
+                routes.extend(pinned(view, port, affinity, version, token));
             }
         }
     }
@@ -134,9 +142,86 @@ fn domains(view: &ServiceView, port: &ServicePort, short_name: bool) -> Vec<Stri
         .collect()
 }
 
-/// Two routes of one token: fresh ones pass, one that is due gets renewed.
-fn pinned(affinity: &CookieAffinity, token: &SessionToken, cluster: &str) -> [Route; 2] {
-    let route = |contains: String, response_headers_to_add| Route {
+/// The routes of one token: first those of the control group's mark, then those of the version.
+fn pinned(
+    view: &ServiceView,
+    port: &ServicePort,
+    affinity: &CookieAffinity,
+    version: &VersionView,
+    token: &SessionToken,
+) -> Vec<Route> {
+    let way_back = way_back(view, port, affinity, version);
+    let session = Session::of_group(version, token);
+    let control = cluster::control_name(&view.service, port, version);
+    let of_group = control.zip(session).into_iter();
+    of_group
+        .chain([(
+            cluster::name(&view.service, port, version),
+            Session { token, mark: None },
+        )])
+        .flat_map(|(cluster, session)| {
+            let fresh = format!("{}={}{}", affinity.name, session.prefix(), affinity.epoch);
+            let any = format!("{}={}", affinity.name, session.prefix());
+            let renewed = vec![set_cookie(affinity, session)];
+            [
+                placed(fresh, &cluster, Vec::new(), way_back.as_ref()),
+                placed(any, &cluster, renewed, way_back.as_ref()),
+            ]
+        })
+        .collect()
+}
+
+/// One route of a token: to its cluster, but for what is let go.
+fn placed(
+    cookie: String,
+    cluster: &str,
+    renewal: Vec<HeaderValueOption>,
+    way_back: Option<&ClusterWeight>,
+) -> Route {
+    let Some(way_back) = way_back else {
+        let target = ClusterSpecifier::Cluster(cluster.to_owned());
+        return with_cookie(cookie, to(target), renewal);
+    };
+    let released = way_back.weight.map_or(0, |weight| weight.value);
+    let own = ClusterWeight {
+        name: cluster.to_owned(),
+        weight: Some(number(u32::from(WHOLE).saturating_sub(released))),
+        response_headers_to_add: renewal,
+        ..ClusterWeight::default()
+    };
+    let split = WeightedCluster {
+        clusters: vec![own, way_back.clone()],
+        ..WeightedCluster::default()
+    };
+    let target = ClusterSpecifier::WeightedClusters(split);
+    with_cookie(cookie, to(target), Vec::new())
+}
+
+/// Where the sessions of a version go that are let go, with the cookie that keeps them there: a
+/// session changes version at most once. None where none is let go, or where it could not be kept.
+fn way_back(
+    view: &ServiceView,
+    port: &ServicePort,
+    affinity: &CookieAffinity,
+    version: &VersionView,
+) -> Option<ClusterWeight> {
+    let fallback = version.fallback.as_ref()?;
+    let other = view.versions.iter().find(|other| other.id == *fallback)?;
+    let token = other.token.as_ref()?;
+    (version.released > Share::ZERO).then(|| ClusterWeight {
+        name: cluster::name(&view.service, port, other),
+        weight: Some(number(version.released.basis_points().into())),
+        response_headers_to_add: vec![set_cookie(affinity, Session { token, mark: None })],
+        ..ClusterWeight::default()
+    })
+}
+
+fn with_cookie(
+    contains: String,
+    action: Action,
+    response_headers_to_add: Vec<HeaderValueOption>,
+) -> Route {
+    Route {
         r#match: Some(any_path(vec![HeaderMatcher {
             name: "cookie".to_owned(),
             header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
@@ -145,16 +230,10 @@ fn pinned(affinity: &CookieAffinity, token: &SessionToken, cluster: &str) -> [Ro
             })),
             ..HeaderMatcher::default()
         }])),
-        action: Some(to(ClusterSpecifier::Cluster(cluster.to_owned()))),
+        action: Some(action),
         response_headers_to_add,
         ..Route::default()
-    };
-    let fresh = format!("{}={}.{}", affinity.name, token.0, affinity.epoch);
-    let any = format!("{}={}.", affinity.name, token.0);
-    [
-        route(fresh, Vec::new()),
-        route(any, vec![set_cookie(affinity, token)]),
-    ]
+    }
 }
 
 fn drawn(view: &ServiceView, port: &ServicePort, affinity: Option<&CookieAffinity>) -> Route {
@@ -184,14 +263,22 @@ fn choice(
     version: &VersionView,
     affinity: Option<&CookieAffinity>,
 ) -> ClusterWeight {
+    let own = || cluster::name(&view.service, port, version);
     let cookie = affinity.zip(version.token.as_ref());
+    let (name, cookie) = match cookie {
+        None => (own(), None),
+        Some((affinity, token)) => {
+            let group = cluster::control_name(&view.service, port, version);
+            let (name, session) = group
+                .zip(Session::of_group(version, token))
+                .unwrap_or_else(|| (own(), Session { token, mark: None }));
+            (name, Some(set_cookie(affinity, session)))
+        }
+    };
     ClusterWeight {
-        name: cluster::name(&view.service, port, version),
+        name,
         weight: Some(number(version.weight.basis_points().into())),
-        response_headers_to_add: cookie
-            .map(|(affinity, token)| set_cookie(affinity, token))
-            .into_iter()
-            .collect(),
+        response_headers_to_add: cookie.into_iter().collect(),
         ..ClusterWeight::default()
     }
 }
@@ -227,11 +314,35 @@ fn to(cluster: ClusterSpecifier) -> Action {
     })
 }
 
-fn set_cookie(affinity: &CookieAffinity, token: &SessionToken) -> HeaderValueOption {
+/// Whose a session is.
+#[derive(Clone, Copy)]
+struct Session<'a> {
+    token: &'a SessionToken,
+    /// Of the version's control group.
+    mark: Option<&'a str>,
+}
+
+impl<'a> Session<'a> {
+    /// One of a version's control group, where it has one.
+    fn of_group(version: &'a VersionView, token: &'a SessionToken) -> Option<Self> {
+        let mark = Some(version.control.as_deref()?);
+        Some(Self { token, mark })
+    }
+
+    /// What stands in the cookie before the epoch.
+    fn prefix(self) -> String {
+        match self.mark {
+            Some(mark) => format!("{}.{mark}.", self.token.0),
+            None => format!("{}.", self.token.0),
+        }
+    }
+}
+
+fn set_cookie(affinity: &CookieAffinity, session: Session<'_>) -> HeaderValueOption {
     let mut value = format!(
-        "{}={}.{}; Path={}; Max-Age={}; HttpOnly; SameSite={}",
+        "{}={}{}; Path={}; Max-Age={}; HttpOnly; SameSite={}",
         affinity.name,
-        token.0,
+        session.prefix(),
         affinity.epoch,
         affinity.path,
         affinity.ttl.as_secs(),

@@ -10,11 +10,11 @@ use envoy_types::pb::{
     envoy::{
         config::{
             cluster::v3::{Cluster, cluster::ClusterDiscoveryType},
-            core::v3::HealthStatus,
+            core::v3::{HeaderValueOption, HealthStatus},
             endpoint::v3::ClusterLoadAssignment,
             listener::v3::{Listener, filter::ConfigType},
             route::v3::{
-                RouteConfiguration, VirtualHost, header_matcher::HeaderMatchSpecifier,
+                Route, RouteConfiguration, VirtualHost, header_matcher::HeaderMatchSpecifier,
                 route::Action, route_action::ClusterSpecifier,
             },
         },
@@ -190,18 +190,7 @@ fn sessions_are_matched_before_the_draw_and_renewed_when_due() {
     assert_eq!(host.name, "checkout.shop.svc.cluster.local:80");
     let matched: Vec<_> = host.routes[..4]
         .iter()
-        .map(|route| {
-            let header = &route.r#match.as_ref().unwrap().headers[0];
-            assert_eq!(header.name, "cookie");
-            let Some(HeaderMatchSpecifier::StringMatch(text)) = &header.header_match_specifier
-            else {
-                panic!("no string match")
-            };
-            let Some(MatchPattern::Contains(text)) = &text.match_pattern else {
-                panic!("not contains")
-            };
-            (text.clone(), route.response_headers_to_add.len())
-        })
+        .map(|route| (matched_cookie(route), route.response_headers_to_add.len()))
         .collect();
     let expected = [
         ("segue-1=token-v2.7", 0),
@@ -210,20 +199,204 @@ fn sessions_are_matched_before_the_draw_and_renewed_when_due() {
         ("segue-1=token-v1.", 1),
     ];
     assert_eq!(matched, expected.map(|(text, n)| (text.to_owned(), n)));
+    assert_eq!(
+        split(&host.routes[4]),
+        [
+            (V2.to_owned(), 500, Some(cookie("token-v2.7"))),
+            (V1.to_owned(), 9_500, Some(cookie("token-v1.7"))),
+        ]
+    );
     let Some(Action::Route(action)) = &host.routes[4].action else {
         panic!("no route")
     };
-    let Some(ClusterSpecifier::WeightedClusters(split)) = &action.cluster_specifier else {
-        panic!("not weighted")
-    };
-    assert_eq!(split.clusters[0].name, V2);
-    assert_eq!(split.clusters[0].weight.unwrap().value, 500);
-    let cookie = split.clusters[1].response_headers_to_add[0].header.as_ref();
-    assert_eq!(
-        cookie.unwrap().value,
-        "segue-1=token-v1.7; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax"
-    );
     assert_eq!(action.timeout.unwrap().seconds, 0);
+}
+
+/// What a route's cookie must contain.
+fn matched_cookie(route: &Route) -> String {
+    let header = &route.r#match.as_ref().unwrap().headers[0];
+    assert_eq!(header.name, "cookie");
+    let Some(HeaderMatchSpecifier::StringMatch(text)) = &header.header_match_specifier else {
+        panic!("no string match")
+    };
+    let Some(MatchPattern::Contains(text)) = &text.match_pattern else {
+        panic!("not contains")
+    };
+    text.clone()
+}
+
+fn added_cookie(headers: &[HeaderValueOption]) -> Option<String> {
+    Some(headers.first()?.header.as_ref()?.value.clone())
+}
+
+/// A route's clusters with their weights and the cookies that they set.
+fn split(route: &Route) -> Vec<(String, u32, Option<String>)> {
+    let Some(Action::Route(action)) = &route.action else {
+        panic!("no route")
+    };
+    match action.cluster_specifier.as_ref().unwrap() {
+        ClusterSpecifier::Cluster(name) => {
+            let cookie = added_cookie(&route.response_headers_to_add);
+            vec![(name.clone(), 10_000, cookie)]
+        }
+        ClusterSpecifier::WeightedClusters(split) => split
+            .clusters
+            .iter()
+            .map(|choice| {
+                let cookie = added_cookie(&choice.response_headers_to_add);
+                (choice.name.clone(), choice.weight.unwrap().value, cookie)
+            })
+            .collect(),
+        _ => panic!("unexpected"),
+    }
+}
+
+/// The routes of `checkout`, as (what the cookie must contain, where to), the draw last.
+type Routes = Vec<(Option<String>, Vec<(String, u32, Option<String>)>)>;
+
+fn routes_of(make: Make) -> Routes {
+    let snapshot = snapshot(1, &[make]);
+    let host: VirtualHost = find(
+        &snapshot,
+        &sidecar(),
+        ResourceType::VirtualHost,
+        "80/checkout.shop",
+    );
+    let (last, pinned) = host.routes.split_last().unwrap();
+    pinned
+        .iter()
+        .map(|route| (Some(matched_cookie(route)), split(route)))
+        .chain([(None, split(last))])
+        .collect()
+}
+
+fn cookie(session: &str) -> String {
+    format!("segue-1={session}; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax")
+}
+
+const CONTROL: &str = "outbound|80|v1.control|checkout.shop.svc.cluster.local";
+
+#[test]
+fn what_is_drawn_for_a_control_group_goes_to_its_cluster_and_stays_there() {
+    let routes = routes_of(Make {
+        control: true,
+        ..checkout()
+    });
+    let to =
+        |name: &str, session: Option<&str>| vec![(name.to_owned(), 10_000, session.map(cookie))];
+    let pinned = |contains: &str, target| (Some(format!("segue-1={contains}")), target);
+    let expected = vec![
+        pinned("token-v2.7", to(V2, None)),
+        pinned("token-v2.", to(V2, Some("token-v2.7"))),
+        pinned("token-v1.c0ffee00.7", to(CONTROL, None)),
+        pinned(
+            "token-v1.c0ffee00.",
+            to(CONTROL, Some("token-v1.c0ffee00.7")),
+        ),
+        pinned("token-v1.7", to(V1, None)),
+        // Marks of earlier runs too: they fade.
+        pinned("token-v1.", to(V1, Some("token-v1.7"))),
+        (
+            None,
+            vec![
+                (V2.to_owned(), 500, Some(cookie("token-v2.7"))),
+                (
+                    CONTROL.to_owned(),
+                    9_500,
+                    Some(cookie("token-v1.c0ffee00.7")),
+                ),
+            ],
+        ),
+    ];
+    assert_eq!(routes, expected);
+}
+
+#[test]
+fn a_control_group_has_the_endpoints_of_its_version() {
+    let snapshot = snapshot(
+        1,
+        &[Make {
+            control: true,
+            ..checkout()
+        }],
+    );
+    for node in [sidecar(), envoy()] {
+        let own: Cluster = find(&snapshot, &node, ResourceType::Cluster, V1);
+        let group: Cluster = find(&snapshot, &node, ResourceType::Cluster, CONTROL);
+        let named = Cluster {
+            name: CONTROL.to_owned(),
+            ..own
+        };
+        assert_eq!(group, named);
+        let own: ClusterLoadAssignment = find(&snapshot, &node, ResourceType::Endpoints, V1);
+        let group: ClusterLoadAssignment = find(&snapshot, &node, ResourceType::Endpoints, CONTROL);
+        assert_eq!(group.endpoints, own.endpoints);
+        assert_eq!(group.policy, own.policy);
+        for kind in [ResourceType::Cluster, ResourceType::Endpoints] {
+            let service = snapshot.service_of(&node, kind, CONTROL).unwrap();
+            assert_eq!(service.to_string(), "shop/checkout");
+            let all = snapshot.all(&node, kind);
+            assert!(all.iter().any(|resource| *resource.name == *CONTROL));
+        }
+    }
+}
+
+#[test]
+fn proxyless_clients_are_not_sent_to_a_control_group() {
+    let snapshot = snapshot(
+        1,
+        &[Make {
+            control: true,
+            ..checkout()
+        }],
+    );
+    let grpc = node(ClientKind::Grpc, "client");
+    let name = "checkout.shop.svc.cluster.local:80";
+    let routes: RouteConfiguration = find(&snapshot, &grpc, ResourceType::Route, name);
+    let expected = [(V2.to_owned(), 500, None), (V1.to_owned(), 9_500, None)];
+    assert_eq!(split(&routes.virtual_hosts[0].routes[0]), expected);
+}
+
+#[test]
+fn sessions_that_are_let_go_are_moved_for_good() {
+    let routes = routes_of(Make {
+        control: true,
+        released: 2_500,
+        ..checkout()
+    });
+    let back = || (V1.to_owned(), 2_500, Some(cookie("token-v1.7")));
+    let of_v2 = vec![
+        (
+            Some("segue-1=token-v2.7".to_owned()),
+            vec![(V2.to_owned(), 7_500, None), back()],
+        ),
+        (
+            Some("segue-1=token-v2.".to_owned()),
+            vec![(V2.to_owned(), 7_500, Some(cookie("token-v2.7"))), back()],
+        ),
+    ];
+    assert_eq!(routes[..2], of_v2);
+    let of_v1 = &routes[2..6];
+    assert!(of_v1.iter().all(|(_, targets)| targets.len() == 1));
+}
+
+#[test]
+fn nothing_is_let_go_to_a_version_that_could_not_hold_it() {
+    let mut view = (*Make {
+        released: 2_500,
+        ..checkout()
+    }
+    .view())
+    .clone();
+    view.versions[1].token = None;
+    let snapshot = Snapshot::build(world(1, &[Arc::new(view)]), None);
+    let host: VirtualHost = find(
+        &snapshot,
+        &sidecar(),
+        ResourceType::VirtualHost,
+        "80/checkout.shop",
+    );
+    assert_eq!(split(&host.routes[0]), [(V2.to_owned(), 10_000, None)]);
 }
 
 #[test]
@@ -347,39 +520,44 @@ fn an_unchanged_service_keeps_its_encoded_resources() {
 
 fn services() -> impl Strategy<Value = Vec<Make>> {
     let versions = proptest::collection::vec((0_u16..=100, 0_u8..4), 1..4);
-    let service = (versions, any::<bool>(), any::<bool>(), 0_u8..3);
+    let of_run = (any::<bool>(), any::<bool>(), 0_u16..=10_000);
+    let service = (versions, any::<bool>(), of_run, 0_u8..3);
     proptest::collection::vec(service, 0..5).prop_map(|services| {
         (0_u8..)
             .zip(services)
-            .map(|(i, (shares, sessions, fuse, protocol))| {
-                let total: u32 = shares.iter().map(|(w, _)| u32::from(*w)).sum();
-                let mut left = 10_000;
-                let mut versions = Vec::new();
-                for (v, (share, instances)) in shares.iter().enumerate() {
-                    let last = v + 1 == shares.len();
-                    let exact = u32::from(*share) * 10_000 / total.max(1);
-                    let weight = if last {
-                        left
-                    } else {
-                        u16::try_from(exact).unwrap()
-                    };
-                    left -= weight;
-                    versions.push((format!("v{}", shares.len() - v), weight, *instances));
-                }
-                Make {
-                    name: format!("s{i}"),
-                    ip: i,
-                    ports: vec![match protocol {
-                        0 => (80, 8080, AppProtocol::Http),
-                        1 => (90, 9090, AppProtocol::Http2),
-                        _ => (3306, 3306, AppProtocol::Tcp),
-                    }],
-                    versions,
-                    sessions,
-                    fuse,
-                    states: Vec::new(),
-                }
-            })
+            .map(
+                |(i, (shares, sessions, (fuse, control, released), protocol))| {
+                    let total: u32 = shares.iter().map(|(w, _)| u32::from(*w)).sum();
+                    let mut left = 10_000;
+                    let mut versions = Vec::new();
+                    for (v, (share, instances)) in shares.iter().enumerate() {
+                        let last = v + 1 == shares.len();
+                        let exact = u32::from(*share) * 10_000 / total.max(1);
+                        let weight = if last {
+                            left
+                        } else {
+                            u16::try_from(exact).unwrap()
+                        };
+                        left -= weight;
+                        versions.push((format!("v{}", shares.len() - v), weight, *instances));
+                    }
+                    Make {
+                        name: format!("s{i}"),
+                        ip: i,
+                        ports: vec![match protocol {
+                            0 => (80, 8080, AppProtocol::Http),
+                            1 => (90, 9090, AppProtocol::Http2),
+                            _ => (3306, 3306, AppProtocol::Tcp),
+                        }],
+                        versions,
+                        sessions,
+                        fuse,
+                        control,
+                        released,
+                        states: Vec::new(),
+                    }
+                },
+            )
             .collect()
     })
 }

@@ -21,6 +21,8 @@ pub(crate) struct Conditions<'a, D, A> {
     pub draw: &'a mut D,
     /// Requests under way at an endpoint.
     pub active: A,
+    /// How many requests an endpoint of the first priority may get before its first good answer.
+    pub trials: Option<u32>,
 }
 
 /// Picks an endpoint. None: no priority has one that may serve.
@@ -34,9 +36,14 @@ pub(crate) fn pick<'c, D: FnMut(u64) -> u64, A: Fn(EndpointId) -> u64>(
         tried,
         draw,
         active,
+        trials,
     } = conditions;
-    let available =
-        |endpoint: &Endpoint| endpoint.health == Health::Healthy && !endpoint.state.is_ejected(now);
+    let available = |endpoint: &Endpoint| {
+        endpoint.health == Health::Healthy
+            && !endpoint.state.is_ejected(now)
+            && (endpoint.priority > 0
+                || trials.is_none_or(|limit| endpoint.state.has_trial_left(limit)))
+    };
     let untried = |endpoint: &Endpoint| available(endpoint) && !tried.contains(&endpoint.id);
     let chosen = choose_priority(cluster, &available, draw)?;
     if chosen.iter().any(untried) {

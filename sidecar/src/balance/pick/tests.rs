@@ -39,6 +39,7 @@ fn shares(cluster: &Cluster, choice: Choice, tried: &[EndpointId]) -> Vec<u32> {
             tried,
             draw: &mut |below| random.u64(..below),
             active: |_| 0,
+            trials: None,
         };
         if let Some(endpoint) = pick(cluster, choice, conditions) {
             shares[endpoint.id.0 as usize] += 1;
@@ -97,6 +98,7 @@ fn an_ejected_endpoint_is_passed_over_until_its_time_is_up() {
             tried: &[],
             draw: &mut |_| 0,
             active: |_| 0,
+            trials: None,
         };
         pick(&cluster, Choice::LeastRequest, conditions).unwrap().id
     };
@@ -115,6 +117,7 @@ fn the_less_loaded_of_two_is_taken() {
         tried: &[],
         draw: &mut |_| draws.next().unwrap(),
         active: |id: EndpointId| if id == EndpointId(0) { 5 } else { 4 },
+        trials: None,
     };
     let picked = pick(&cluster, Choice::LeastRequest, conditions).unwrap();
     assert_eq!(picked.id, EndpointId(1));
@@ -171,6 +174,7 @@ proptest! {
                 tried: &tried,
                 draw: &mut |below| random.u64(..below),
                 active: |id: EndpointId| u64::from(id.0),
+                trials: None,
             };
             let picked = pick(&cluster, choice, conditions);
             assert_eq!(picked.is_some(), cluster.has_healthy_endpoint());

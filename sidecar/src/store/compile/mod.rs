@@ -18,7 +18,7 @@ use crate::model::{
     Cluster, Discovery as ModelDiscovery, Endpoint, FilterChain, HttpConnectionManager, Listener,
     NetworkFilter, RouteConfiguration, Snapshot, UpstreamProtocol,
 };
-use segue_proto::names::{ClusterName, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND};
+use segue_proto::names::{ClusterName, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, split_control};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -200,7 +200,7 @@ fn missing(name: &Name) -> Cluster {
 fn version(name: &str) -> Option<Arc<str>> {
     match name.parse() {
         Ok(ClusterName::Outbound { version, .. }) if !version.is_empty() => {
-            Some(Arc::from(version))
+            Some(Arc::from(split_control(&version).0))
         }
         _ => None,
     }

@@ -189,6 +189,7 @@ fn the_drain_waits_until_a_client_has_taken_all_of_its_answer() {
         started: std::time::Instant::now(),
         detect: LONG,
         on_demand: LONG,
+        request_head: Duration::from_secs(10),
         quiet: Duration::ZERO,
         own: Vec::new(),
     };

@@ -165,5 +165,5 @@ async fn a_malformed_body_is_the_clients_fault_and_not_the_endpoints() {
     let load = sidecar.load().await;
     assert!(load.ejected.is_empty());
     let numbers = load.clusters.values().next().unwrap().values().next();
-    assert_eq!(numbers.unwrap().errors, 0);
+    assert_eq!(numbers.unwrap().errors.total(), 0);
 }

@@ -3,8 +3,10 @@
 mod app;
 mod drain;
 mod failure;
+mod fuse;
 mod malformed;
 mod mesh;
+mod numbers;
 mod protocol;
 mod split;
 mod tcp;

@@ -60,7 +60,7 @@ async fn a_session_token_beats_every_weight() {
     let (one, two) = (of("v1", &v1), of("v2", &v2));
     assert_eq!((one.pinned_requests, one.new_sessions), (1, 0));
     assert_eq!((two.pinned_requests, two.new_sessions), (0, 2));
-    assert_eq!((two.issued, two.succeeded, two.errors), (2, 2, 0));
+    assert_eq!((two.issued, two.succeeded, two.errors.total()), (2, 2, 0));
     assert_eq!(two.latency.counts.iter().sum::<u64>(), 2);
     assert_eq!(two.requests_active, 0);
 }

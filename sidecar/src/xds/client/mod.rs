@@ -5,6 +5,7 @@
 
 mod keep;
 mod link;
+mod reset;
 
 #[cfg(test)]
 mod tests;

@@ -344,3 +344,33 @@ async fn a_sidecar_that_stops_says_goodbye() {
     drop(peer);
     goodbye.await.unwrap();
 }
+
+/// A control plane that says something that is no protobuf, and how the client ended its requests:
+/// with a goodbye (`Ok`) or a reset.
+async fn after_garbage() -> Result<(), h2::Error> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let sidecar = Sidecar::start(listener.local_addr().unwrap(), None).await;
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+    tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    let head = http::Response::builder().header("content-type", "application/grpc");
+    let mut body = respond
+        .send_response(head.body(()).unwrap(), false)
+        .unwrap();
+    let garbage = [0, 0, 0, 0, 2, 0xff, 0xff];
+    body.send_data(garbage.to_vec().into(), false).unwrap();
+    let mut requests = request.into_body();
+    while let Some(data) = requests.data().await {
+        let length = data?.len();
+        requests.flow_control().release_capacity(length).ok();
+    }
+    drop(sidecar);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_response_that_cannot_be_read_resets_the_stream_and_is_no_goodbye() {
+    let error = after_garbage().await.unwrap_err();
+    assert!(error.is_reset(), "{error}");
+}

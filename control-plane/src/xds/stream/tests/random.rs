@@ -32,8 +32,9 @@ use std::{
 /// What happens next.
 #[derive(Clone, Debug)]
 enum Event {
-    /// The world changes: per service its versions' weights.
-    World(Vec<Vec<u16>>, bool),
+    /// The world changes: per service its versions' weights, whether there are fuses, and control
+    /// groups.
+    World(Vec<Vec<u16>>, bool, bool),
     /// The client reads a response.
     Read,
     /// The server reads a request.
@@ -47,13 +48,14 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         (0_u16..=10_000).prop_map(|share| vec![share, 10_000 - share]),
         Just(vec![]),
     ];
-    let world = (proptest::collection::vec(service, 1..3), any::<bool>())
-        .prop_map(|(services, fuse)| Event::World(services, fuse));
+    let services = proptest::collection::vec(service, 1..3);
+    let world = (services, any::<bool>(), any::<bool>())
+        .prop_map(|(services, fuse, control)| Event::World(services, fuse, control));
     let event = prop_oneof![2 => world, 5 => Just(Event::Read), 5 => Just(Event::Serve)];
     proptest::collection::vec(event, 1..80)
 }
 
-fn make(generation: u64, services: &[Vec<u16>], fuse: bool) -> Arc<Snapshot> {
+fn make(generation: u64, services: &[Vec<u16>], fuse: bool, control: bool) -> Arc<Snapshot> {
     let makes: Vec<Make> = (0_u8..)
         .zip(services)
         .map(|(i, weights)| {
@@ -65,6 +67,8 @@ fn make(generation: u64, services: &[Vec<u16>], fuse: bool) -> Arc<Snapshot> {
                 .collect();
             let mut make = Make::http(&format!("s{i}"), i, &versions);
             make.fuse = fuse;
+            make.sessions = true;
+            make.control = control;
             make
         })
         .collect();
@@ -150,7 +154,7 @@ struct Envoy {
 
 impl Envoy {
     fn new(variant: Variant) -> Self {
-        let snapshot = make(1, &[vec![10_000]], false);
+        let snapshot = make(1, &[vec![10_000]], false, false);
         let node = node(ClientKind::Envoy, "shop/web-0");
         let mut envoy = Self {
             server: Client::new(variant, 1, node, None, snapshot.clone()),
@@ -310,9 +314,9 @@ fn play(variant: Variant, events: &[Event]) {
     let mut generation = 1;
     for event in events {
         match event {
-            Event::World(services, fuse) => {
+            Event::World(services, fuse, control) => {
                 generation += 1;
-                envoy.see(make(generation, services, *fuse));
+                envoy.see(make(generation, services, *fuse, *control));
             }
             Event::Read => drop(envoy.read()),
             Event::Serve => drop(envoy.serve()),
