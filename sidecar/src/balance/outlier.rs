@@ -12,7 +12,7 @@ use std::{
 
 /// How an exchange with an endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Below 500.
     Success,
     /// 5xx of the application's own.
@@ -23,7 +23,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// What a status code means.
-    pub(crate) fn of(status: StatusCode) -> Self {
+    pub fn of(status: StatusCode) -> Self {
         match status.as_u16() {
             502..=504 => Self::GatewayFailure,
             500.. => Self::ServerError,
@@ -33,7 +33,7 @@ impl Outcome {
 }
 
 /// Counts an outcome. Some: this one ejected the endpoint, for that long.
-pub(crate) fn report(
+pub fn report(
     cluster: &Cluster,
     endpoint: &Endpoint,
     outcome: Outcome,
