@@ -15,7 +15,7 @@ use crate::{
     model::{Catalog, Observed},
     source::manifest::{self, Invalid},
     telemetry,
-    xds::Server,
+    xds::{Server, server::INTRODUCTION},
 };
 use clap::Parser as _;
 use std::{
@@ -41,6 +41,10 @@ const OBSERVATIONS_WAITING: usize = 4_096;
 const GOODBYE: Duration = Duration::from_secs(5);
 /// A proxy that does not answer a ping for so long is gone.
 const KEEPALIVE: Duration = Duration::from_secs(5);
+const _: () = assert!(
+    2 * KEEPALIVE.as_millis() < INTRODUCTION.as_millis(),
+    "a proxy that is cut off while it comes back is noticed before it is taken at its word"
+);
 
 /// Why the program ends, and with which exit code.
 #[derive(Debug)]

@@ -23,11 +23,17 @@ impl Engine {
 
     fn refresh_views(&mut self, now: Timestamp) {
         self.views.retain(|key, _| self.runs.contains_key(key));
-        let missing = self
-            .runs
-            .keys()
-            .filter(|key| !self.views.contains_key(*key));
-        let keys: BTreeSet<UpgradeKey> = missing.chain(self.current.values()).cloned().collect();
+        // A run that ends as the next one of its service begins is no longer the current one, but
+        // how it ended is still to be shown.
+        let stale = self.runs.iter().filter(|(key, run)| {
+            let shown = self.views.get(*key);
+            shown.is_none_or(|view| view.resource_version != run.resource_version)
+        });
+        let keys: BTreeSet<UpgradeKey> = stale
+            .map(|(key, _)| key)
+            .chain(self.current.values())
+            .cloned()
+            .collect();
         for key in keys {
             if let Some(view) = self.view(&key, now) {
                 match self.views.get(&key) {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Placement<'a> {
+pub struct Placement<'a> {
     /// The cluster.
     pub cluster: &'a Arc<Cluster>,
     /// The choice that was drawn, where the route weighs.
@@ -31,7 +31,7 @@ pub(crate) struct Placement<'a> {
 }
 
 /// Applies a route. `draw` gives a number below its argument. None: the route names no cluster.
-pub(crate) fn place<'a>(
+pub fn place<'a>(
     host: &VirtualHost,
     route: &'a Route,
     draw: &mut impl FnMut(u64) -> u64,
@@ -83,7 +83,7 @@ fn is_pinned(host: &VirtualHost, route: &Route) -> bool {
 
 /// Adds to a response what its route asks for. `served` is the version of the endpoint that
 /// answered. Returns true where the response begins a session.
-pub(crate) fn decorate(
+pub fn decorate(
     response: &mut HeaderMap,
     host: &VirtualHost,
     route: &Route,

@@ -9,5 +9,5 @@
 mod outlier;
 mod pick;
 
-pub(crate) use outlier::{Outcome, report};
-pub(crate) use pick::{Choice, Conditions, pick};
+pub use outlier::{Outcome, report};
+pub use pick::{Choice, Conditions, pick};

@@ -19,7 +19,7 @@ use std::{
 
 /// How an exchange with an endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Below 500.
     Success,
     /// 5xx of the application's own.
@@ -30,7 +30,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// What a status code means.
-    pub(crate) fn of(status: StatusCode) -> Self {
+    pub fn of(status: StatusCode) -> Self {
         match status.as_u16() {
             502..=504 => Self::GatewayFailure,
             500.. => Self::ServerError,
@@ -40,7 +40,7 @@ impl Outcome {
 }
 
 /// Counts an outcome. Some: this one ejected the endpoint, for that long.
-pub(crate) fn report(
+pub fn report(
     cluster: &Cluster,
     endpoint: &Endpoint,
     outcome: Outcome,

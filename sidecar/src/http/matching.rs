@@ -62,11 +62,7 @@ fn wildcard<'a>(
 }
 
 /// The first route that matches.
-pub(super) fn route<'a>(
-    host: &'a VirtualHost,
-    path: &str,
-    headers: &HeaderMap,
-) -> Option<&'a Route> {
+pub fn route<'a>(host: &'a VirtualHost, path: &str, headers: &HeaderMap) -> Option<&'a Route> {
     host.routes.iter().find(|route| {
         let path = match &route.path {
             PathMatch::Prefix(prefix) => path.starts_with(&**prefix),

@@ -18,7 +18,7 @@ mod exchange;
 mod framing;
 mod headers;
 mod heads;
-mod matching;
+pub mod matching;
 mod response;
 mod tunnel;
 

@@ -15,4 +15,5 @@ mod publish;
 pub mod resource;
 
 pub use command::{Command, ConnectionInfo, Question, Questions, Worker};
+pub use compile::Compiler;
 pub use publish::Publisher;

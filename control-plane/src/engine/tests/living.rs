@@ -148,6 +148,24 @@ fn a_third_version_waits_at_weight_0_and_is_upgraded_to_next() {
 }
 
 #[test]
+fn a_run_that_ends_as_the_next_one_begins_is_shown_as_ended() {
+    let mut mesh = Mesh::new(&[("a-0", "v1")]);
+    mesh.set(&[("a-0", "v1"), ("b-0", "v2"), ("c-0", "v3")]);
+    mesh.until_phase(Phase::WarmUp);
+    let first = mesh.run().unwrap().spec.key.clone();
+    let now = mesh.now;
+    mesh.engine().board(now);
+    mesh.failing.insert("b-0".to_owned());
+    mesh.until("v3 is upgraded to", |mesh| {
+        mesh.run().unwrap().spec.to == "v3".into()
+    });
+    let now = mesh.now;
+    let board = mesh.engine().board(now);
+    let shown = board.upgrades.get(&first).unwrap();
+    assert_eq!(shown.status.phase, Phase::RolledBack);
+}
+
+#[test]
 fn an_upgrade_asked_for_by_name_takes_that_name_and_waits_for_its_instances() {
     let mut mesh = Mesh::new(&V1);
     mesh.tick();

@@ -24,8 +24,10 @@ use tokio::{
 use tonic::{Request, Response, Status, Streaming};
 
 /// How long a client that came back may take to ask for all that it had, before it is reported by
-/// what it has asked for so far.
-const INTRODUCTION: Duration = Duration::from_secs(1);
+/// what it has asked for so far. Longer than a keepalive takes to tell that a peer is dead: whoever
+/// is merely cut off in the middle of its first requests serves on by what it had, and must not
+/// leave the interest set for not having said so yet.
+pub const INTRODUCTION: Duration = Duration::from_secs(12);
 
 /// One variant of the protocol, as the task sees it.
 trait Protocol: 'static {
@@ -190,7 +192,9 @@ impl<P: Protocol> Task<P> {
         }
         let clean = matches!(end, End::Goodbye);
         tracing::info!(%proxy, clean, "a proxy's stream ended");
-        if was_newest && self.reported.is_some() {
+        // Also where this stream has reported nothing yet: an older one, whose end was not the
+        // proxy's, may have.
+        if was_newest {
             self.say(Observed::ProxyGone { proxy, clean }).await;
         }
     }

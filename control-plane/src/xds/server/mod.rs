@@ -15,6 +15,7 @@ mod tests;
 
 use super::snapshot::Snapshot;
 use crate::model::{Observed, Timestamp};
+pub use ads::INTRODUCTION;
 use envoy_types::pb::envoy::service::{
     discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer,
     health::v3::health_discovery_service_server::HealthDiscoveryServiceServer,

@@ -289,6 +289,25 @@ async fn the_end_of_an_old_stream_is_not_that_of_the_proxy() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_comes_back_and_breaks_off_before_it_is_introduced_is_gone() {
+    let mut running = run(split(1, 0)).await;
+    let mut old = Ads::open(&running, ask(ResourceType::VirtualHost, &[HOST])).await;
+    let first = old.read_and_ack().await;
+    let mut resume = ask(ResourceType::VirtualHost, &[HOST, "80/other.shop"]);
+    let resource = &first.resources[0];
+    resume
+        .initial_resource_versions
+        .insert(resource.name.clone(), resource.version.clone());
+    let mut new = Ads::open(&running, resume).await;
+    new.read_and_ack().await;
+    drop(old.requests);
+    assert!(old.responses.message().await.unwrap().is_none());
+    drop(new.requests);
+    let end = tokio::time::timeout(Duration::from_secs(20), gone(&mut running.observed)).await;
+    assert!(end.expect("the proxy is for ever taken for connected"));
+}
+
+#[tokio::test]
 async fn after_a_restart_of_the_server_nothing_is_sent_again() {
     let running = run(split(1, 500)).await;
     let mut ads = Ads::open(&running, ask(ResourceType::VirtualHost, &[HOST])).await;

@@ -1,10 +1,11 @@
 //! The pick: priorities first, then one endpoint of the chosen priority.
 
 use crate::model::{Cluster, Endpoint, EndpointId, Health};
+use std::fmt;
 
 /// How to choose within a priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
+pub enum Choice {
     /// The less loaded of two drawn ones; by weight over load where weights differ.
     LeastRequest,
     /// By weight alone: opaque TCP, where the weights are the split.
@@ -12,7 +13,7 @@ pub(crate) enum Choice {
 }
 
 /// What a pick depends on besides the cluster.
-pub(crate) struct Conditions<'a, D, A> {
+pub struct Conditions<'a, D, A> {
     /// Milliseconds since the process's start.
     pub now: u64,
     /// Already tried by this request; taken again only where nothing else is left.
@@ -25,8 +26,17 @@ pub(crate) struct Conditions<'a, D, A> {
     pub trials: Option<u32>,
 }
 
+impl<D, A> fmt::Debug for Conditions<'_, D, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conditions")
+            .field("now", &self.now)
+            .field("tried", &self.tried)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Picks an endpoint. None: no priority has one that may serve.
-pub(crate) fn pick<'c, D: FnMut(u64) -> u64, A: Fn(EndpointId) -> u64>(
+pub fn pick<'c, D: FnMut(u64) -> u64, A: Fn(EndpointId) -> u64>(
     cluster: &'c Cluster,
     choice: Choice,
     conditions: Conditions<'_, D, A>,

@@ -30,14 +30,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Builds snapshots. Remembers endpoints from one to the next.
 #[derive(Debug, Default)]
-pub(super) struct Compiler {
+pub struct Compiler {
     ids: EndpointIds,
     sequence: u64,
 }
 
 impl Compiler {
     /// The snapshot of these resources.
-    pub(super) fn compile(&mut self, resources: &Resources, now: Duration) -> Snapshot {
+    pub fn compile(&mut self, resources: &Resources, now: Duration) -> Snapshot {
         self.sequence += 1;
         let mut clusters = Clusters {
             resources,

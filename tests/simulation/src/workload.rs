@@ -1,0 +1,294 @@
+//! Clients: sessions that carry their cookie from request to request, and clients without one.
+
+use super::{
+    checks::Violation,
+    proxy::WORKERS,
+    queue::{Event, Ms},
+    route::{self, InFlight},
+    simulation::{Simulation, Step},
+};
+use segue_sidecar::balance::Outcome;
+
+/// Clients are there from now on.
+const BEGIN: Ms = 2_000;
+/// How long a request waits at most for an answer of the control plane.
+const ON_DEMAND: Ms = 100;
+
+/// One session.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    /// Its cookie jar.
+    pub(crate) cookie: Option<String>,
+    /// The version that answered last.
+    pub(crate) version: Option<String>,
+    left: u32,
+}
+
+impl Simulation {
+    pub(crate) fn begin_workload(&mut self) {
+        for index in 0..self.scenario.sessions {
+            self.sessions.push(Session::default());
+            let at = BEGIN + self.rng.u64(0..500);
+            self.queue.push(at, Event::Request(Some(index)));
+        }
+        for _ in 0..4 {
+            let at = BEGIN + self.rng.u64(0..500);
+            self.queue.push(at, Event::Request(None));
+        }
+    }
+
+    pub(crate) fn request(&mut self, session: Option<usize>) -> Step {
+        let clients: Vec<String> = self
+            .proxies
+            .iter()
+            .filter(|(_, proxy)| proxy.is_client() && proxy.alive)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if clients.is_empty() {
+            self.next_request(session);
+            return Ok(());
+        }
+        let name = clients
+            .get(self.rng.usize(..clients.len()))
+            .cloned()
+            .unwrap_or_default();
+        let worker = self.rng.usize(..WORKERS);
+        if let Some(index) = session
+            && let Some(session) = self.sessions.get_mut(index)
+        {
+            if session.left == 0 {
+                *session = Session {
+                    left: self.rng.u32(3..40),
+                    ..Session::default()
+                };
+            }
+            session.left -= 1;
+        }
+        let Some(proxy) = self.proxies.get_mut(&name) else {
+            return Ok(());
+        };
+        let snapshot = proxy.snapshot(worker);
+        let Some(host) = route::find(&snapshot) else {
+            if proxy.knew_host {
+                return Err(Violation {
+                    invariant: "what is in force never shrinks",
+                    what: format!("{name} no longer knows {}", route::HOST),
+                });
+            }
+            // It has just begun, and the control plane has not said anything yet.
+            self.checks.excused += 1;
+            self.within(ON_DEMAND, 2 * ON_DEMAND, Event::Request(session));
+            return Ok(());
+        };
+        proxy.knew_host = true;
+        let cookie = session
+            .and_then(|index| self.sessions.get(index))
+            .and_then(|session| session.cookie.clone());
+        let placed = route::place(host, cookie.as_deref(), &mut self.rng);
+        let Some(mut request) = placed else {
+            let why = format!("{name}: no route, or one that names no cluster");
+            self.next_request(session);
+            return self.failed(None, &why);
+        };
+        request.session = session;
+        request.fenced = proxy.is_fenced(self.now);
+        request.started = self.now;
+        request.proxy = name;
+        self.check_placement(&request, cookie.as_deref())?;
+        self.attempt(request)
+    }
+
+    /// One try.
+    fn attempt(&mut self, mut request: InFlight) -> Step {
+        let now = self.now;
+        let Some(proxy) = self.proxies.get_mut(&request.proxy) else {
+            return Ok(());
+        };
+        if !proxy.pick(&mut request, now, &mut self.rng) {
+            let why = format!(
+                "{}: no healthy endpoint in {}",
+                request.proxy, request.cluster.name
+            );
+            self.next_request(request.session);
+            return self.failed(Some(&request), &why);
+        }
+        self.numbered += 1;
+        let number = self.numbered;
+        self.requests.insert(number, request);
+        self.within(1, 6, Event::Arrive(number));
+        Ok(())
+    }
+
+    pub(crate) fn arrive(&mut self, number: u64) -> Step {
+        let now = self.now;
+        let Some(request) = self.requests.get_mut(&number) else {
+            return Ok(());
+        };
+        let Some(address) = request.endpoint.as_ref().map(|endpoint| endpoint.address) else {
+            return Ok(());
+        };
+        let found = self
+            .instances
+            .iter_mut()
+            .find(|(_, instance)| instance.address() == address);
+        if let Some((name, instance)) = found {
+            request.met_fault |= instance.faulty;
+            if instance.stopped && !request.fenced {
+                return Err(Violation {
+                    invariant: "no request is sent to an instance that was called drained",
+                    what: format!("{} to {name}", request.proxy),
+                });
+            }
+            if instance.up {
+                instance.active += 1;
+                instance.last_begin = Some(now);
+                request.serving = Some((name.clone(), instance.process));
+                let name = name.clone();
+                self.inbound(&name, true, true);
+                let longest = if self.one_in(25) { 1_500 } else { 40 };
+                self.within(2, longest, Event::Finish(number));
+                return Ok(());
+            }
+        }
+        let Some(mut request) = self.requests.remove(&number) else {
+            return Ok(());
+        };
+        if let Some(proxy) = self.proxies.get_mut(&request.proxy) {
+            proxy.ended(&request, Outcome::GatewayFailure, now);
+            proxy.count(&request, |load| load.connect_failures += 1);
+        }
+        request
+            .tried
+            .extend(request.endpoint.take().map(|one| one.id));
+        let tries = u32::try_from(request.tried.len()).unwrap_or(u32::MAX);
+        if request.host.retry.connect_failure && tries <= request.host.retry.num_retries {
+            return self.attempt(request);
+        }
+        self.next_request(request.session);
+        self.failed(Some(&request), "no connection came about")
+    }
+
+    pub(crate) fn finish(&mut self, number: u64) -> Step {
+        let now = self.now;
+        let Some(mut request) = self.requests.remove(&number) else {
+            return Ok(());
+        };
+        let Some((name, process)) = request.serving.take() else {
+            return Ok(());
+        };
+        let version = request.served().unwrap_or_default().to_owned();
+        let status = self.status(&version);
+        let Some(instance) = self.instances.get_mut(&name) else {
+            return Ok(());
+        };
+        let broken = instance.process != process || !instance.up;
+        if !broken {
+            instance.active -= 1;
+            self.inbound(&name, false, status.is_success());
+        }
+        let (cookie, began) = request.decorate();
+        let outcome = if broken {
+            Outcome::GatewayFailure
+        } else {
+            InFlight::outcome(status)
+        };
+        if let Some(proxy) = self.proxies.get_mut(&request.proxy) {
+            proxy.ended(&request, outcome, now);
+            proxy.count(&request, |load| {
+                load.new_sessions += u64::from(began && !broken);
+                load.pinned_requests += u64::from(request.pinned);
+            });
+        }
+        self.next_request(request.session);
+        if broken {
+            return self.failed(Some(&request), &format!("broke off at {name}"));
+        }
+        self.checks.answered += 1;
+        let pinned = if request.pinned { ", pinned" } else { "" };
+        let line = format!("{} -> {name} {}{pinned}", request.proxy, status.as_u16());
+        self.note(&line);
+        if let Some(session) = request
+            .session
+            .and_then(|index| self.sessions.get_mut(index))
+        {
+            if cookie.is_some() {
+                session.cookie = cookie;
+            }
+            session.version = Some(version);
+        }
+        Ok(())
+    }
+
+    /// Counts a request at the instance's own sidecar.
+    fn inbound(&mut self, name: &str, begins: bool, succeeded: bool) {
+        let Some(address) = self
+            .instances
+            .get(name)
+            .map(super::instance::Instance::address)
+        else {
+            return;
+        };
+        let Some(proxy) = self.proxies.get_mut(name) else {
+            return;
+        };
+        let key = (format!("inbound|{}||", address.port()).into(), address);
+        let load = proxy.loads.entry(key).or_default();
+        if begins {
+            load.issued += 1;
+            load.requests_active += 1;
+        } else {
+            load.requests_active = load.requests_active.saturating_sub(1);
+            if succeeded {
+                load.succeeded += 1;
+            } else {
+                load.errors += 1;
+            }
+        }
+    }
+
+    fn next_request(&mut self, session: Option<usize>) {
+        self.within(60, 900, Event::Request(session));
+    }
+
+    /// A request that no application answered.
+    fn failed(&mut self, request: Option<&InFlight>, why: &str) -> Step {
+        let tried_fault = request.is_some_and(|request| {
+            let of_version = |version: Option<&str>| {
+                self.instances
+                    .values()
+                    .any(|instance| instance.faulty && Some(instance.version) == version)
+            };
+            request.fenced
+                || request.met_fault
+                || of_version(route::version_of(&request.cluster))
+                || self.is_blown(request)
+        });
+        let no_fallback = self
+            .instances
+            .values()
+            .any(|instance| instance.faulty && instance.version == "v1");
+        self.note(&format!("a request fails: {why}"));
+        if tried_fault || no_fallback {
+            self.checks.excused += 1;
+            return Ok(());
+        }
+        Err(Violation {
+            invariant: "no request fails but by a fault of what it was meant for",
+            what: why.to_owned(),
+        })
+    }
+
+    /// The version answered so badly that the fuse keeps every instance of it out.
+    fn is_blown(&self, request: &InFlight) -> bool {
+        let Some(proxy) = self.proxies.get(&request.proxy) else {
+            return false;
+        };
+        let now = u64::try_from(proxy.age(self.now).as_millis()).unwrap_or(u64::MAX);
+        let mut own = request
+            .cluster
+            .endpoints
+            .iter()
+            .filter(|one| one.priority == 0);
+        own.any(|endpoint| endpoint.state.is_ejected(now))
+    }
+}
