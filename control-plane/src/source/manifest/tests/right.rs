@@ -173,14 +173,13 @@ fn what_matches_nothing_is_reported() {
 }
 
 #[test]
-fn analysis_and_sinks_are_read_and_merged_field_by_field() {
+fn analysis_is_read_and_merged_field_by_field() {
     let mesh = format!(
         "{MESH}  defaults:
     analysis:
       confidence: 0.95
       successRate: {{min: 99.995, maxDrop: 0.25}}
       latency: {{quantile: 0.95}}
-    notify: [{{cloudEvents: {{sink: 'http://events.ops.svc/'}}}}]
 "
     );
     let own = format!(
@@ -196,30 +195,11 @@ fn analysis_and_sinks_are_read_and_merged_field_by_field() {
       - name: errors
         prometheus: {{address: 'http://prometheus:9090', query: 'sum(rate(x{{v=\"{{{{to}}}}\"}}[1m]))', max: 0.01}}
       - {{name: smoke, interval: 1m, failureThreshold: 1, webhook: {{url: 'https://smoke/', timeout: 5s}}}}
-  notify:
-    - nats: {{server: 'nats://me:word@nats:4222', subject: segue.upgrades, jetStream: true}}
-    - cloudEvents: {{sink: 'https://bus/in', mode: binary}}
 "
     );
     let files = [("a.yaml", SERVICE), ("m.yaml", &mesh), ("o.yaml", &own)];
     let policy = policy_of(&files);
     assert_eq!(good(&files).warnings, Vec::<String>::new());
-    let metric = |name: &str, interval, failure_threshold, source| ExtraMetric {
-        name: name.to_owned(),
-        interval: Duration::from_secs(interval),
-        failure_threshold,
-        source,
-    };
-    let prometheus = MetricSource::Prometheus {
-        address: "http://prometheus:9090".to_owned(),
-        query: "sum(rate(x{v=\"{{to}}\"}[1m]))".to_owned(),
-        min: None,
-        max: Some("0.01".to_owned()),
-    };
-    let webhook = MetricSource::Webhook {
-        url: "https://smoke/".to_owned(),
-        timeout: Duration::from_secs(5),
-    };
     assert_eq!(
         policy.analysis,
         Analysis {
@@ -237,12 +217,47 @@ fn analysis_and_sinks_are_read_and_merged_field_by_field() {
                 quantile: Ppm(950_000),
                 max_increase: Ppm(1_500_000),
             },
-            metrics: vec![
-                metric("errors", 30, 3, prometheus),
-                metric("smoke", 60, 1, webhook),
-            ],
+            metrics: extra_metrics(),
         }
     );
+}
+
+fn extra_metrics() -> Vec<ExtraMetric> {
+    let metric = |name: &str, interval, failure_threshold, source| ExtraMetric {
+        name: name.to_owned(),
+        interval: Duration::from_secs(interval),
+        failure_threshold,
+        source,
+    };
+    let prometheus = MetricSource::Prometheus {
+        address: "http://prometheus:9090".to_owned(),
+        query: "sum(rate(x{v=\"{{to}}\"}[1m]))".to_owned(),
+        min: None,
+        max: Some("0.01".to_owned()),
+    };
+    let webhook = MetricSource::Webhook {
+        url: "https://smoke/".to_owned(),
+        timeout: Duration::from_secs(5),
+    };
+    vec![
+        metric("errors", 30, 3, prometheus),
+        metric("smoke", 60, 1, webhook),
+    ]
+}
+
+#[test]
+fn sinks_are_read_and_the_nearest_list_is_all_of_it() {
+    let mesh = format!(
+        "{MESH}  defaults: {{notify: [{{cloudEvents: {{sink: 'http://events.ops.svc/'}}}}]}}\n"
+    );
+    let own = format!(
+        "{POLICY}  notify:
+    - nats: {{server: 'nats://me:word@nats:4222', subject: segue.upgrades, jetStream: true}}
+    - cloudEvents: {{sink: 'https://bus/in', mode: binary}}
+"
+    );
+    let files = [("a.yaml", SERVICE), ("m.yaml", &mesh), ("o.yaml", &own)];
+    let policy = policy_of(&files);
     let nats = Sink::Nats {
         server: "nats://me:word@nats:4222".to_owned(),
         subject: "segue.upgrades".to_owned(),

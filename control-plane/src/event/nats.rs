@@ -1,0 +1,144 @@
+//! CloudEvents over NATS.
+//!
+//! Source: CloudEvents NATS Protocol Binding 1.0.2, structured mode; NATS client protocol.
+
+use super::{
+    cloud_event::{CloudEvent, STRUCTURED},
+    deliver::Failure,
+};
+use crate::web::percent_encode;
+use async_nats::{Client, ConnectOptions, HeaderMap, ServerAddr, jetstream};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use std::{fmt::Display, sync::atomic::Ordering::Relaxed};
+
+/// By this header a stream knows what comes twice.
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+
+/// A NATS subject.
+pub(super) struct NatsSink {
+    server: String,
+    subject: String,
+    jet_stream: bool,
+    /// The connection, until something fails.
+    client: Option<Client>,
+}
+
+impl std::fmt::Debug for NatsSink {
+    /// Without the server's address, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsSink")
+            .field("subject", &self.subject)
+            .field("jet_stream", &self.jet_stream)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NatsSink {
+    pub(super) fn new(server: &str, subject: &str, jet_stream: bool) -> Self {
+        Self {
+            server: server.to_owned(),
+            subject: subject.to_owned(),
+            jet_stream,
+            client: None,
+        }
+    }
+
+    /// Publishes, and returns when the server has the message for sure.
+    pub(super) async fn send(&mut self, event: &CloudEvent<'_>) -> Result<(), Failure> {
+        // Taken out: a try that fails or is cut off leaves no connection in an unknown state.
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => self.connect().await?,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", STRUCTURED);
+        let id = percent_encode(&event.event.id, |c| c.is_ascii_graphic() && c != '%');
+        headers.insert(MESSAGE_ID, id);
+        let payload = Bytes::from(event.structured());
+        if self.jet_stream {
+            self.store(&client, headers, payload).await?;
+        } else {
+            self.publish(&client, headers, payload).await?;
+        }
+        self.client = Some(client);
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<Client, Failure> {
+        let address: ServerAddr = self.server.parse().map_err(|error| self.failure(error))?;
+        let mut options = ConnectOptions::new().name("segue");
+        options = match (address.username(), address.password()) {
+            (Some(user), Some(password)) => {
+                options.user_and_password(user.to_owned(), password.to_owned())
+            }
+            (Some(token), None) => options.token(token.to_owned()),
+            _ => options,
+        };
+        options
+            .connect(address)
+            .await
+            .map_err(|error| self.failure(error))
+    }
+
+    /// To a stream, which acknowledges.
+    async fn store(
+        &self,
+        client: &Client,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<(), Failure> {
+        let stored = jetstream::new(client.clone())
+            .publish_with_headers(self.subject.clone(), headers, payload)
+            .await
+            .map_err(|error| self.failure(error))?
+            .await;
+        match stored {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failure(format!("no stream took it: {error}"))),
+        }
+    }
+
+    /// To the server. Flushing alone would say that the kernel has it; a message to ourselves that
+    /// comes back on the same connection says that the server has read all before it.
+    async fn publish(
+        &self,
+        client: &Client,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<(), Failure> {
+        let connects = || client.statistics().connects.load(Relaxed);
+        let before = connects();
+        let echo = client.new_inbox();
+        let mut echoes = client
+            .subscribe(echo.clone())
+            .await
+            .map_err(|error| self.failure(error))?;
+        client
+            .publish_with_headers(self.subject.clone(), headers, payload)
+            .await
+            .map_err(|error| self.failure(error))?;
+        client
+            .publish(echo, Bytes::new())
+            .await
+            .map_err(|error| self.failure(error))?;
+        if echoes.next().await.is_none() || connects() != before {
+            return Err(self.failure("the connection broke off"));
+        }
+        Ok(())
+    }
+
+    /// A failure, without the password that may stand in the address.
+    fn failure(&self, error: impl Display) -> Failure {
+        let text = error.to_string();
+        let secret = self
+            .server
+            .split_once("://")
+            .and_then(|(_, rest)| rest.rsplit_once('@'))
+            .map(|(secret, _)| secret);
+        Failure::passing(match secret {
+            Some(secret) if !secret.is_empty() => text.replace(secret, "…"),
+            _ => text,
+        })
+    }
+}
