@@ -7,10 +7,14 @@ use super::{
     deliver::Failure,
 };
 use crate::web::percent_encode;
-use async_nats::{Client, ConnectOptions, HeaderMap, ServerAddr, jetstream};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr, jetstream};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use std::{fmt::Display, sync::atomic::Ordering::Relaxed};
+use parking_lot::Mutex;
+use std::{
+    fmt::Display,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 /// By this header a stream knows what comes twice.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -22,6 +26,8 @@ pub(super) struct NatsSink {
     jet_stream: bool,
     /// The connection, until something fails.
     client: Option<Client>,
+    /// What the server said against what it was sent.
+    complaint: Arc<Mutex<Option<String>>>,
 }
 
 impl std::fmt::Debug for NatsSink {
@@ -41,6 +47,7 @@ impl NatsSink {
             subject: subject.to_owned(),
             jet_stream,
             client: None,
+            complaint: Arc::default(),
         }
     }
 
@@ -75,7 +82,15 @@ impl NatsSink {
             (Some(token), None) => options.token(token.to_owned()),
             _ => options,
         };
+        *self.complaint.lock() = None;
+        let complaint = Arc::clone(&self.complaint);
         options
+            .event_callback(move |event| {
+                if let Event::ServerError(error) = event {
+                    *complaint.lock() = Some(error.to_string());
+                }
+                std::future::ready(())
+            })
             .connect(address)
             .await
             .map_err(|error| self.failure(error))
@@ -100,32 +115,35 @@ impl NatsSink {
     }
 
     /// To the server. Flushing alone would say that the kernel has it; a message to ourselves that
-    /// comes back on the same connection says that the server has read all before it.
+    /// comes back on the same connection says that the server has read all before it. A complaint
+    /// (no permission to publish) comes before that one, but is handed over by another task of the
+    /// library: a second round gives that its turn.
     async fn publish(
         &self,
         client: &Client,
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<(), Failure> {
+        let failed = |error: &dyn Display| self.failure(error);
         let connects = || client.statistics().connects.load(Relaxed);
         let before = connects();
         let echo = client.new_inbox();
-        let mut echoes = client
-            .subscribe(echo.clone())
-            .await
-            .map_err(|error| self.failure(error))?;
-        client
-            .publish_with_headers(self.subject.clone(), headers, payload)
-            .await
-            .map_err(|error| self.failure(error))?;
-        client
-            .publish(echo, Bytes::new())
-            .await
-            .map_err(|error| self.failure(error))?;
-        if echoes.next().await.is_none() || connects() != before {
-            return Err(self.failure("the connection broke off"));
+        let subscribed = client.subscribe(echo.clone()).await;
+        let mut echoes = subscribed.map_err(|error| failed(&error))?;
+        let subject = self.subject.clone();
+        let published = client.publish_with_headers(subject, headers, payload).await;
+        published.map_err(|error| failed(&error))?;
+        for _round in 0..2 {
+            let published = client.publish(echo.clone(), Bytes::new()).await;
+            published.map_err(|error| failed(&error))?;
+            if echoes.next().await.is_none() || connects() != before {
+                return Err(failed(&"the connection broke off"));
+            }
         }
-        Ok(())
+        match self.complaint.lock().take() {
+            Some(complaint) => Err(failed(&complaint)),
+            None => Ok(()),
+        }
     }
 
     /// A failure, without the password that may stand in the address.

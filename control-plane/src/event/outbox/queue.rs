@@ -19,6 +19,9 @@ use tokio::sync::Notify;
 /// A file with more history than this, and mostly history, is written anew.
 const HISTORY: u64 = 64 << 10;
 
+/// What a record has around its event, about: what makes room is named in it too.
+const ENVELOPE: usize = 64;
+
 /// One sink's queue.
 #[derive(Debug)]
 pub(in crate::event) struct Queue {
@@ -140,7 +143,7 @@ impl Queue {
     /// twice.
     pub(super) fn append(&self, event: &Event) -> io::Result<()> {
         let mut inner = self.inner.lock();
-        let size = serde_json::to_vec(event)?.len();
+        let size = serde_json::to_vec(event)?.len() + ENVELOPE;
         let Some(record) = inner.backlog.plan(event, size, self.bounds) else {
             return Ok(());
         };

@@ -4,9 +4,9 @@
 //! 16 hex digits of the SHA-256 of the JSON, a space, JSON, line feed
 //! ```
 //!
-//! Every record is on disk before the next is written, so only the last can be torn; it never was
-//! acknowledged to anybody, and is dropped. Any other that can't be read was damaged by something
-//! else, and the file is refused.
+//! Every record is on disk before the next is written, so only the last can be torn: it lacks its
+//! end, or has zeros where a block was not written. It never was acknowledged to anybody, and is
+//! dropped. Whatever else can't be read was damaged by something else, and the file is refused.
 
 use crate::model::{Event, Sink};
 use serde::{Deserialize, Serialize};
@@ -100,7 +100,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Content, String> {
     while let Some((index, line)) = lines.next() {
         let number = index + 2;
         let Some(json) = json_of(line) else {
-            if lines.peek().is_some() {
+            if lines.peek().is_some() || !is_torn(line) {
                 return Err(format!("line {number} is damaged"));
             }
             break;
@@ -135,6 +135,12 @@ fn read_header(json: &[u8]) -> Result<Header, String> {
         ));
     }
     serde_json::from_slice(json).map_err(unreadable)
+}
+
+/// True of what a write that was cut off leaves. One zero in the middle is not: that could be the
+/// line feed between two records, damaged.
+fn is_torn(line: &[u8]) -> bool {
+    !line.ends_with(b"\n") || line.starts_with(&[0]) || line.windows(2).any(|two| two == [0, 0])
 }
 
 /// The JSON of a line that is whole.
@@ -205,6 +211,25 @@ mod tests {
             let error = read(bytes).unwrap_err();
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn a_damaged_line_feed_does_not_pass_two_records_for_a_torn_one() {
+        let (mut bytes, records) = file(3);
+        let third = bytes.len() - records[2].1;
+        for damaged in [0, 11] {
+            bytes[third - 1] = damaged;
+            let error = read(&bytes).unwrap_err();
+            assert!(error.contains("line 3 is damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_was_not_written_is_a_torn_end() {
+        let (mut bytes, records) = file(3);
+        let third = bytes.len() - records[2].1;
+        bytes[third + 20..third + 90].fill(0);
+        assert_eq!(read(&bytes).unwrap().records, records[..2]);
     }
 
     proptest! {

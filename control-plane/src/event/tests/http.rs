@@ -50,18 +50,22 @@ impl Delivery {
     }
 }
 
-type Received = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
+pub(super) type Received = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
 
 /// A sink that listens, and keeps what it got.
-struct Bus {
-    address: SocketAddr,
+pub(super) struct Bus {
+    pub(super) address: SocketAddr,
     received: Received,
     task: JoinHandle<()>,
 }
 
 impl Bus {
     /// `answers`: which status the n-th request gets.
-    async fn open(address: SocketAddr, received: &Received, answers: fn(usize) -> u16) -> Self {
+    pub(super) async fn open(
+        address: SocketAddr,
+        received: &Received,
+        answers: fn(usize) -> u16,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let kept = Arc::clone(received);
@@ -79,17 +83,17 @@ impl Bus {
         }
     }
 
-    async fn close(self) {
+    pub(super) async fn close(self) {
         self.task.abort();
         drop(self.task.await);
     }
 
-    fn sink(&self) -> Sink {
+    pub(super) fn sink(&self) -> Sink {
         sink(&format!("http://{}/in", self.address))
     }
 }
 
-fn any_port() -> SocketAddr {
+pub(super) fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
@@ -101,7 +105,7 @@ fn bodies(received: &Received) -> Vec<Value> {
         .collect()
 }
 
-fn ids(received: &Received) -> Vec<String> {
+pub(super) fn received_ids(received: &Received) -> Vec<String> {
     let id = |body: &Value| body["id"].as_str().unwrap().to_owned();
     bodies(received).iter().map(id).collect()
 }
@@ -160,7 +164,7 @@ async fn a_sink_that_was_down_misses_nothing() {
     bus.close().await;
 
     let expected: Vec<String> = (0..12).map(|n| event(n).id).collect();
-    assert_eq!(distinct(ids(&received)), expected);
+    assert_eq!(distinct(received_ids(&received)), expected);
     // What came twice is the same.
     let mut by_id: BTreeMap<String, Value> = BTreeMap::new();
     for body in bodies(&received) {
