@@ -10,11 +10,8 @@ use crate::web::percent_encode;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr, jetstream};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use parking_lot::Mutex;
-use std::{
-    fmt::Display,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{fmt::Display, sync::atomic::Ordering::Relaxed};
+use tokio::sync::mpsc;
 
 /// By this header a stream knows what comes twice.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -24,10 +21,8 @@ pub(super) struct NatsSink {
     server: String,
     subject: String,
     jet_stream: bool,
-    /// The connection, until something fails.
+    /// The connection to a stream's server, until something fails.
     client: Option<Client>,
-    /// What the server said against what it was sent.
-    complaint: Arc<Mutex<Option<String>>>,
 }
 
 impl std::fmt::Debug for NatsSink {
@@ -47,32 +42,31 @@ impl NatsSink {
             subject: subject.to_owned(),
             jet_stream,
             client: None,
-            complaint: Arc::default(),
         }
     }
 
     /// Publishes, and returns when the server has the message for sure.
     pub(super) async fn send(&mut self, event: &CloudEvent<'_>) -> Result<(), Failure> {
-        // Taken out: a try that fails or is cut off leaves no connection in an unknown state.
-        let client = match self.client.take() {
-            Some(client) => client,
-            None => self.connect().await?,
-        };
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", STRUCTURED);
         let id = percent_encode(&event.event.id, |c| c.is_ascii_graphic() && c != '%');
         headers.insert(MESSAGE_ID, id);
         let payload = Bytes::from(event.structured());
-        if self.jet_stream {
-            self.store(&client, headers, payload).await?;
-        } else {
-            self.publish(&client, headers, payload).await?;
+        if !self.jet_stream {
+            return self.publish(headers, payload).await;
         }
+        // Taken out: a try that fails or is cut off leaves no connection in an unknown state.
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => self.connect().await?.0,
+        };
+        self.store(&client, headers, payload).await?;
         self.client = Some(client);
         Ok(())
     }
 
-    async fn connect(&self) -> Result<Client, Failure> {
+    /// A connection, and what happens to it.
+    async fn connect(&self) -> Result<(Client, mpsc::UnboundedReceiver<Event>), Failure> {
         let address: ServerAddr = self.server.parse().map_err(|error| self.failure(error))?;
         let mut options = ConnectOptions::new().name("segue");
         options = match (address.username(), address.password()) {
@@ -82,18 +76,17 @@ impl NatsSink {
             (Some(token), None) => options.token(token.to_owned()),
             _ => options,
         };
-        *self.complaint.lock() = None;
-        let complaint = Arc::clone(&self.complaint);
-        options
+        let (sender, events) = mpsc::unbounded_channel();
+        let client = options
             .event_callback(move |event| {
-                if let Event::ServerError(error) = event {
-                    *complaint.lock() = Some(error.to_string());
-                }
+                // Nobody may care: then it is gone.
+                drop(sender.send(event));
                 std::future::ready(())
             })
             .connect(address)
             .await
-            .map_err(|error| self.failure(error))
+            .map_err(|error| self.failure(error))?;
+        Ok((client, events))
     }
 
     /// To a stream, which acknowledges.
@@ -115,35 +108,36 @@ impl NatsSink {
     }
 
     /// To the server. Flushing alone would say that the kernel has it; a message to ourselves that
-    /// comes back on the same connection says that the server has read all before it. A complaint
-    /// (no permission to publish) comes before that one, but is handed over by another task of the
-    /// library: a second round gives that its turn.
-    async fn publish(
-        &self,
-        client: &Client,
-        headers: HeaderMap,
-        payload: Bytes,
-    ) -> Result<(), Failure> {
+    /// comes back on the same connection says that the server has read all before it.
+    ///
+    /// What the server has against a message (no permission to publish) it says before that, and
+    /// the library tells it in order with what happens to the connection: so the connection is
+    /// drained, and all that comes before that is looked at. Events are rare; one connection for
+    /// each is no burden.
+    async fn publish(&self, headers: HeaderMap, payload: Bytes) -> Result<(), Failure> {
         let failed = |error: &dyn Display| self.failure(error);
-        let connects = || client.statistics().connects.load(Relaxed);
-        let before = connects();
+        let (client, mut events) = self.connect().await?;
         let echo = client.new_inbox();
         let subscribed = client.subscribe(echo.clone()).await;
         let mut echoes = subscribed.map_err(|error| failed(&error))?;
         let subject = self.subject.clone();
         let published = client.publish_with_headers(subject, headers, payload).await;
         published.map_err(|error| failed(&error))?;
-        for _round in 0..2 {
-            let published = client.publish(echo.clone(), Bytes::new()).await;
-            published.map_err(|error| failed(&error))?;
-            if echoes.next().await.is_none() || connects() != before {
-                return Err(failed(&"the connection broke off"));
+        let published = client.publish(echo, Bytes::new()).await;
+        published.map_err(|error| failed(&error))?;
+        let echoed = echoes.next().await.is_some();
+        if !echoed || client.statistics().connects.load(Relaxed) > 1 {
+            return Err(failed(&"the connection broke off"));
+        }
+        client.drain().await.map_err(|error| failed(&error))?;
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::ServerError(error) => return Err(failed(&error)),
+                Event::Draining => return Ok(()),
+                _ => {}
             }
         }
-        match self.complaint.lock().take() {
-            Some(complaint) => Err(failed(&complaint)),
-            None => Ok(()),
-        }
+        Err(failed(&"the connection broke off"))
     }
 
     /// A failure, without the password that may stand in the address.
