@@ -3,18 +3,23 @@
 //! ```text
 //! manifests -> engine (a thread of its own) -> snapshots -> xDS server
 //!                 ^  |                                        |
+//!                 |  |-> outbox -> event sinks                |
 //!                 |  '-> board -> control API, metrics        |
-//!                 '------------------- observed --------------'
+//!                 |        '----> extra metrics ------------. |
+//!                 '------------------- observed ------------'-'
 //! ```
 
 use crate::{
     clock::{self, now},
     config::{Config, Source, Standalone},
     control,
-    engine::{self, Engine, EventLog, Handle, Inputs, Journal, JournalError, Outputs, Published},
-    model::{Catalog, Observed},
+    engine::{self, Engine, Handle, Inputs, Journal, JournalError, Outputs, Published},
+    event::{self, Outbox, Pace},
+    metric,
+    model::{Catalog, Event, Observed, Sink},
     source::manifest::{self, Invalid},
     telemetry,
+    web::Client,
     xds::{Server, server::INTRODUCTION},
 };
 use clap::Parser as _;
@@ -32,6 +37,7 @@ use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
 };
 use tonic::transport::server::TcpIncoming;
 
@@ -100,6 +106,7 @@ fn run(config: &Standalone) -> Result<(), Failure> {
         JournalError::Locked(_) => Failure::usage(error),
         other => Failure::failed(other),
     })?;
+    let outbox = Outbox::open(&config.state.join("outbox")).map_err(Failure::failed)?;
     clock::begin(journal.1.latest());
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -107,22 +114,17 @@ fn run(config: &Standalone) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::failed)?;
-    let engine = Engine::new(journal, catalog, config.proxy_lease, log_events(), now());
-    let served = runtime.block_on(serve(config, engine));
+    let events = {
+        let outbox = outbox.clone();
+        Box::new(move |event: &Event, sinks: &[Sink]| outbox.append(event, sinks))
+    };
+    let engine = Engine::new(journal, catalog, config.proxy_lease, events, now());
+    let served = runtime.block_on(serve(config, engine, outbox));
     runtime.shutdown_background();
     served
 }
 
-/// Where events go.
-fn log_events() -> EventLog {
-    Box::new(|event, sinks| {
-        let sinks = sinks.len();
-        tracing::debug!(id = event.id, reason = event.reason, sinks, "event");
-        Ok(())
-    })
-}
-
-async fn serve(config: &Standalone, mut engine: Engine) -> Result<(), Failure> {
+async fn serve(config: &Standalone, mut engine: Engine, outbox: Outbox) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let (xds, http) = (
@@ -148,6 +150,7 @@ async fn serve(config: &Standalone, mut engine: Engine) -> Result<(), Failure> {
     };
     let engine_ended = spawn_engine(engine, inputs, outputs)?;
     let (end, ended) = watch::channel(false);
+    let events = spawn_outward(&outbox, &published, &observed, &ended)?;
     let server = xds_server(published, observed);
     let mut serving = Box::pin(serve_grpc(
         xds,
@@ -155,7 +158,7 @@ async fn serve(config: &Standalone, mut engine: Engine) -> Result<(), Failure> {
         handle.clone(),
         ended.clone(),
     ));
-    let metrics = tokio::spawn(telemetry::serve(http, handle, wished(ended)));
+    let metrics = tokio::spawn(telemetry::serve(http, handle, outbox, wished(ended)));
     announce(addresses).map_err(Failure::failed)?;
 
     tokio::select! {
@@ -170,12 +173,34 @@ async fn serve(config: &Standalone, mut engine: Engine) -> Result<(), Failure> {
     let goodbye = async {
         drop(serving.await);
         drop(metrics.await);
+        drop(events.await);
     };
     tokio::select! {
         _ = tokio::time::timeout(GOODBYE, goodbye) => {}
         () = either(&mut terminate, &mut interrupt) => {}
     }
     Ok(())
+}
+
+/// What goes to other people's servers: events, and questions for metrics. What is returned ends
+/// with the last try to deliver an event.
+fn spawn_outward(
+    outbox: &Outbox,
+    published: &Published,
+    observed: &mpsc::Sender<Observed>,
+    ended: &watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, Failure> {
+    let client = Client::new().map_err(Failure::failed)?;
+    tokio::spawn(metric::poll(
+        published.board.clone(),
+        observed.clone(),
+        client.clone(),
+        now,
+        ended.clone(),
+    ));
+    let (outbox, pace) = (outbox.clone(), Pace::default());
+    let delivery = event::deliver(outbox, client, pace, ended.clone());
+    Ok(tokio::spawn(delivery))
 }
 
 fn xds_server(published: Published, observed: mpsc::Sender<Observed>) -> Server {

@@ -17,6 +17,10 @@ const HOUSE: House = House {
         ("notify", &["source"]),
         ("axum", &["telemetry"]),
         ("clap", &["config", "app"]),
+        ("async_nats", &["event"]),
+        ("hyper_util", &["web"]),
+        ("hyper_rustls", &["web"]),
+        ("rustls", &["web"]),
     ],
     never: &["segue_sidecar"],
 };
@@ -35,11 +39,18 @@ const ROOMS: &[Room] = &[
     room("engine", "the one writer: composes the world, carries out decisions, the journal",
         &["analysis", "model", "upgrade", "xds"], No),
     room("clock", "the time, which never goes back", &["model"], No),
+    room("web", "the HTTP client for servers that policies name", &[], Parts(&["text"])),
+    room("event", "CloudEvents to operators' event buses; the outbox on disk",
+        &["clock", "model", "web"],
+        Parts(&["cloud_event", "pace", "outbox/backlog", "outbox/record"])),
+    room("metric", "extra metrics of policies: Prometheus and webhooks",
+        &["engine", "model", "web"], Parts(&["prometheus", "template", "webhook"])),
     room("control", "the gRPC control API", &["clock", "model", "engine"], No),
-    room("telemetry", "logs and metrics", &["model", "engine"], No),
+    room("telemetry", "logs and metrics", &["model", "engine", "event"], No),
     room("config", "flags", &["resource"], No),
     room("app", "the wiring",
-        &["clock", "config", "control", "engine", "model", "source", "telemetry", "xds"], No),
+        &["clock", "config", "control", "engine", "event", "metric", "model", "source", "telemetry",
+            "web", "xds"], No),
 ];
 
 /// No offence.

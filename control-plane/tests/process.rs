@@ -136,3 +136,17 @@ fn a_damaged_state_file_ends_it_with_1_and_its_name() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("services.json"), "{}", text(&output));
 }
+
+#[test]
+fn a_foreign_file_in_the_outbox_ends_it_with_1_and_its_name() {
+    let folder = folder(SERVICE);
+    fs::create_dir_all(folder.path().join("state/outbox")).unwrap();
+    fs::write(folder.path().join("state/outbox/mine.queue"), "{}").unwrap();
+    let output = command(folder.path(), "127.0.0.1:0").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = text(&output);
+    assert!(
+        text.contains("mine.queue can't be read") && text.contains("move it away"),
+        "{text}"
+    );
+}

@@ -1,6 +1,6 @@
 //! The effective policy of a service: merged, defaults filled in, limits applied.
 
-use super::{CapacitySpec, Limits, Period, PolicySpec, StartSpec};
+use super::{CapacitySpec, Limits, NotifySpec, Period, PolicySpec, StartSpec};
 use crate::model::{Capacity, Drain, Health, Policy, Rollback, Start};
 use std::time::Duration;
 
@@ -51,7 +51,9 @@ pub fn effective<'a>(layers: impl IntoIterator<Item = &'a PolicySpec>, limits: L
             None => norms.start,
         },
         progress_deadline: or(spec.progress_deadline, norms.progress_deadline),
-        notify: Vec::new(),
+        notify: spec.notify.map_or(norms.notify, |sinks| {
+            sinks.iter().filter_map(NotifySpec::read).collect()
+        }),
     };
     limits.bring_within(&mut policy, strategy.kind);
     policy

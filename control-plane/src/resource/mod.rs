@@ -10,16 +10,20 @@
 //!
 //! Knows neither files nor Kubernetes: whoever reads documents gives them here. Pure.
 
+mod address;
 mod affinity;
 mod analysis;
 mod check;
 mod effective;
 mod limits;
 mod metadata;
+mod metric;
 mod policy;
 mod probe;
+mod rate;
 mod scalar;
 mod service;
+mod sink;
 mod strategy;
 mod upgrade;
 mod workload;
@@ -33,14 +37,16 @@ pub use check::FieldError;
 pub use effective::effective;
 pub use limits::Limits;
 pub use metadata::Metadata;
+pub use metric::{MetricSpec, PrometheusSpec, WebhookSpec};
 pub use policy::{
     ClusterUpgradePolicy, ClusterUpgradePolicySpec, DrainSpec, HealthSpec, NamespaceSelector,
-    NotifySpec, PolicySpec, RollbackSpec, SinkSpec, StartSpec, TargetRef, UndoOrKeep,
-    UpgradePolicy,
+    PolicySpec, RollbackSpec, StartSpec, TargetRef, UndoOrKeep, UpgradePolicy,
 };
 pub use probe::{GrpcSpec, HttpGetSpec, ProbeSpec, ProbesSpec, TcpSocketSpec};
+pub use rate::{Fraction, Number, Rate};
 pub use scalar::{Percent, Period, Seconds};
 pub use service::{PortOrName, ServiceDocument, ServicePortSpec, ServiceSpec};
+pub use sink::{ModeSpec, NatsSpec, NotifySpec, SinkSpec};
 pub use strategy::{CapacitySpec, StepSpec, StrategySpec, StrategyType};
 pub use upgrade::{UpgradeDocument, UpgradeDocumentSpec};
 pub use workload::{WorkloadDocument, WorkloadSpec};

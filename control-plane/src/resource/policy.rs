@@ -3,7 +3,7 @@
 //! Every field may be absent: then the next policy further away says it, and at last the norms.
 
 use super::{
-    AnalysisSpec, Limits, Metadata, Period, SessionAffinitySpec, StrategySpec,
+    AnalysisSpec, Limits, Metadata, NotifySpec, Period, SessionAffinitySpec, StrategySpec,
     check::{Checks, FieldError, is_dns_label},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -196,22 +196,6 @@ pub enum UndoOrKeep {
     Keep,
 }
 
-/// `notify[]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NotifySpec {
-    /// By CloudEvents.
-    pub cloud_events: SinkSpec,
-}
-
-/// `notify[].cloudEvents`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SinkSpec {
-    /// Where to.
-    pub sink: String,
-}
-
 impl UpgradePolicy {
     /// All that is wrong with it, by itself and by these limits.
     pub fn check(&self) -> Vec<FieldError> {
@@ -272,11 +256,7 @@ impl PolicySpec {
 
     /// What is valid but has no effect yet, for people.
     pub fn without_effect(&self) -> Vec<String> {
-        let analysis = self.analysis.iter().flat_map(AnalysisSpec::without_effect);
-        let mut fields: Vec<String> = analysis.map(|name| format!("analysis.{name}")).collect();
-        if self.notify.as_ref().is_some_and(|sinks| !sinks.is_empty()) {
-            fields.push("notify".to_owned());
-        }
+        let mut fields = Vec::new();
         let norm = crate::model::Policy::default().health.interval;
         let interval = self.health.and_then(|health| health.interval);
         if interval.is_some_and(|Period(interval)| interval != norm) {
@@ -318,17 +298,16 @@ impl PolicySpec {
             );
         }
         for (index, notify) in self.notify.iter().flatten().enumerate() {
-            let sink = &notify.cloud_events.sink;
-            checks.require(
-                sink.starts_with("http://") || sink.starts_with("https://"),
-                &format!("{field}.notify[{index}].cloudEvents.sink"),
-                &format!("{sink:?} is not an http or https address"),
-            );
+            notify.check(&format!("{field}.notify[{index}]"), checks);
         }
     }
 }
 
-fn merge<T>(ours: Option<T>, theirs: Option<T>, over: impl FnOnce(T, T) -> T) -> Option<T> {
+pub(super) fn merge<T>(
+    ours: Option<T>,
+    theirs: Option<T>,
+    over: impl FnOnce(T, T) -> T,
+) -> Option<T> {
     match (ours, theirs) {
         (Some(ours), Some(theirs)) => Some(over(ours, theirs)),
         (ours, theirs) => ours.or(theirs),

@@ -30,6 +30,18 @@ fn specs() -> impl Strategy<Value = PolicySpec> {
             if let Some(threshold) = threshold {
                 spec["health"] = json!({"failureThreshold": threshold});
             }
+            if let Some(seconds) = window {
+                spec["analysis"] = json!({
+                    "warmUp": format!("{seconds}s"),
+                    "successRate": {"min": 99.5},
+                    "latency": {"maxIncrease": "20%"},
+                });
+            }
+            if let Some(millis) = timeout {
+                let sink = format!("http://events:{millis}/");
+                spec["analysis"]["successRate"]["maxDrop"] = json!(0.25);
+                spec["notify"] = json!([{"cloudEvents": {"sink": sink}}]);
+            }
             if cookie {
                 spec["sessionAffinity"] = json!({"type": "Cookie"});
             }

@@ -218,7 +218,7 @@ async fn resets_as_goodbye(reason: h2::Reason) -> bool {
         .unwrap();
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     let connection = tokio::spawn(connection);
-    let request = tonic::codegen::http::Request::post(format!(
+    let request = http::Request::post(format!(
         "http://{}/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
         running.address
     ))

@@ -2,7 +2,10 @@
 
 use super::{MESH, POLICY, SERVICE, UPGRADE, WORKLOAD, checkout, good, percent, policy_of};
 use crate::{
-    model::{Affinity, AppProtocol, Catalog, Check, Key, Policy, SameSite, Share, Start},
+    model::{
+        Affinity, Analysis, AppProtocol, Catalog, Check, ContentMode, ExtraMetric, Key, Latency,
+        MetricSource, OnLowTraffic, Policy, Ppm, SameSite, Share, Sink, Start, SuccessRate,
+    },
     source::manifest::read,
 };
 use std::{path::Path, time::Duration};
@@ -170,21 +173,108 @@ fn what_matches_nothing_is_reported() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_reported() {
+fn analysis_is_read_and_merged_field_by_field() {
+    let mesh = format!(
+        "{MESH}  defaults:
+    analysis:
+      confidence: 0.95
+      successRate: {{min: 99.995, maxDrop: 0.25}}
+      latency: {{quantile: 0.95}}
+"
+    );
     let own = format!(
-        "{POLICY}  analysis: {{warmUp: 5s, confidence: 0.99, latency: {{quantile: 0.99, maxIncrease: 20%}}}}\n"
+        "{POLICY}  analysis:
+    interval: 1s
+    warmUp: 5s
+    minRequests: 50
+    maxWait: 10m
+    onLowTraffic: RollBack
+    successRate: {{maxDrop: 0}}
+    latency: {{maxIncrease: 150%}}
+    metrics:
+      - name: errors
+        prometheus: {{address: 'http://prometheus:9090', query: 'sum(rate(x{{v=\"{{{{to}}}}\"}}[1m]))', max: 0.01}}
+      - {{name: smoke, interval: 1m, failureThreshold: 1, webhook: {{url: 'https://smoke/', timeout: 5s}}}}
+"
     );
-    let catalog = good(&[("a.yaml", SERVICE), ("o.yaml", &own)]);
+    let files = [("a.yaml", SERVICE), ("m.yaml", &mesh), ("o.yaml", &own)];
+    let policy = policy_of(&files);
+    assert_eq!(good(&files).warnings, Vec::<String>::new());
     assert_eq!(
-        catalog.policies[&checkout()].analysis.warm_up,
-        Duration::from_secs(5)
+        policy.analysis,
+        Analysis {
+            interval: Duration::from_secs(1),
+            warm_up: Duration::from_secs(5),
+            min_requests: 50,
+            max_wait: Duration::from_secs(600),
+            on_low_traffic: OnLowTraffic::RollBack,
+            confidence: Ppm(950_000),
+            success_rate: SuccessRate {
+                min: Ppm(999_950),
+                max_drop: Ppm(0),
+            },
+            latency: Latency {
+                quantile: Ppm(950_000),
+                max_increase: Ppm(1_500_000),
+            },
+            metrics: extra_metrics(),
+        }
     );
+}
+
+fn extra_metrics() -> Vec<ExtraMetric> {
+    let metric = |name: &str, interval, failure_threshold, source| ExtraMetric {
+        name: name.to_owned(),
+        interval: Duration::from_secs(interval),
+        failure_threshold,
+        source,
+    };
+    let prometheus = MetricSource::Prometheus {
+        address: "http://prometheus:9090".to_owned(),
+        query: "sum(rate(x{v=\"{{to}}\"}[1m]))".to_owned(),
+        min: None,
+        max: Some("0.01".to_owned()),
+    };
+    let webhook = MetricSource::Webhook {
+        url: "https://smoke/".to_owned(),
+        timeout: Duration::from_secs(5),
+    };
+    vec![
+        metric("errors", 30, 3, prometheus),
+        metric("smoke", 60, 1, webhook),
+    ]
+}
+
+#[test]
+fn sinks_are_read_and_the_nearest_list_is_all_of_it() {
+    let mesh = format!(
+        "{MESH}  defaults: {{notify: [{{cloudEvents: {{sink: 'http://events.ops.svc/'}}}}]}}\n"
+    );
+    let own = format!(
+        "{POLICY}  notify:
+    - nats: {{server: 'nats://me:word@nats:4222', subject: segue.upgrades, jetStream: true}}
+    - cloudEvents: {{sink: 'https://bus/in', mode: binary}}
+"
+    );
+    let files = [("a.yaml", SERVICE), ("m.yaml", &mesh), ("o.yaml", &own)];
+    let policy = policy_of(&files);
+    let nats = Sink::Nats {
+        server: "nats://me:word@nats:4222".to_owned(),
+        subject: "segue.upgrades".to_owned(),
+        jet_stream: true,
+    };
+    let http = |sink: &str, mode| Sink::CloudEvents {
+        sink: sink.to_owned(),
+        mode,
+    };
     assert_eq!(
-        catalog.warnings,
-        [
-            "UpgradePolicy shop/checkout: spec.analysis.confidence has no effect yet",
-            "UpgradePolicy shop/checkout: spec.analysis.latency has no effect yet",
-        ]
+        policy.notify,
+        [nats, http("https://bus/in", ContentMode::Binary)]
+    );
+    let meshs = policy_of(&files[..2]).notify;
+    assert_eq!(
+        meshs,
+        [http("http://events.ops.svc/", ContentMode::Structured)]
     );
 }
 

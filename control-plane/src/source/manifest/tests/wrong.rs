@@ -132,7 +132,72 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         POLICY,
         "  analysis: {confidence: 1.5}\n",
-        "spec.analysis.confidence: 1.5 is not between 0 and 1",
+        "spec.analysis.confidence: 1.5 is not between 0.5 and 0.9999",
+    ),
+    (
+        POLICY,
+        "  analysis: {confidence: 99}\n",
+        "a.yaml:6: spec.analysis.confidence: 99 is not between 0.5 and 0.9999",
+    ),
+    (
+        POLICY,
+        "  analysis: {successRate: {min: 101}}\n",
+        "spec.analysis.successRate.min: 101 is not between 0 and 100",
+    ),
+    (
+        POLICY,
+        "  analysis: {successRate: {maxDrop: a lot}}\n",
+        "spec.analysis.successRate.maxDrop: \"a lot\" is not a number of 0 or above",
+    ),
+    (
+        POLICY,
+        "  analysis: {latency: {quantile: 99}}\n",
+        "spec.analysis.latency.quantile: 99 is not between 0.01 and 0.9999",
+    ),
+    (
+        POLICY,
+        "  analysis: {maxWait: 0s}\n",
+        "spec.analysis.maxWait: 0s is not above 0",
+    ),
+    (
+        POLICY,
+        "  analysis: {onLowTraffic: Panic}\n",
+        "spec.analysis.onLowTraffic: unknown variant `Panic`",
+    ),
+    (
+        POLICY,
+        "  analysis: {metrics: [{name: errors}]}\n",
+        "spec.analysis.metrics[0]: there must be one of prometheus and webhook",
+    ),
+    (
+        POLICY,
+        "  analysis: {metrics: [{name: errors, webhook: {url: http://x}}, {name: errors, webhook: {url: http://y}}]}\n",
+        "spec.analysis.metrics[1].name: \"errors\" is the name of another one",
+    ),
+    (
+        POLICY,
+        "  analysis: {metrics: [{name: errors, prometheus: {address: http://p, query: 'up{v=\"{{version}}\"}', max: 1}}]}\n",
+        "spec.analysis.metrics[0].prometheus.query: \"{{version}}\" is filled in by nothing",
+    ),
+    (
+        POLICY,
+        "  analysis: {metrics: [{name: errors, prometheus: {address: http://p, query: up}}]}\n",
+        "spec.analysis.metrics[0].prometheus: there must be min, max or both",
+    ),
+    (
+        POLICY,
+        "  analysis: {metrics: [{name: errors, prometheus: {address: http://p, query: up, min: 2, max: 1}}]}\n",
+        "spec.analysis.metrics[0].prometheus.min: 2 is more than max (1)",
+    ),
+    (
+        POLICY,
+        "  analysis: {metrics: [{name: errors, interval: 10ms, webhook: {url: http://x}}]}\n",
+        "spec.analysis.metrics[0].interval: 10ms is less than 1s",
+    ),
+    (
+        POLICY,
+        "  analysis: {metrics: [{name: errors, webhook: {url: 'http://me:pass@x/'}}]}\n",
+        "spec.analysis.metrics[0].webhook.url: there are credentials before \"x\"",
     ),
     (
         POLICY,
@@ -147,7 +212,27 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         POLICY,
         "  notify: [{cloudEvents: {sink: ftp://x}}]\n",
-        "spec.notify[0].cloudEvents.sink: \"ftp://x\" is not an http",
+        "spec.notify[0].cloudEvents.sink: \"ftp://x\" does not begin with http:// or https://",
+    ),
+    (
+        POLICY,
+        "  notify: [{}]\n",
+        "a.yaml:6: spec.notify[0]: there must be one of cloudEvents and nats",
+    ),
+    (
+        POLICY,
+        "  notify: [{cloudEvents: {sink: http://x, mode: batched}}]\n",
+        "spec.notify[0].cloudEvents.mode: unknown variant `batched`, expected `structured` or `binary`",
+    ),
+    (
+        POLICY,
+        "  notify: [{nats: {server: http://n, subject: a}}]\n",
+        "spec.notify[0].nats.server: \"http://n\" does not begin with nats:// or tls://",
+    ),
+    (
+        POLICY,
+        "  notify: [{nats: {server: 'nats://n:4222', subject: 'a.>'}}]\n",
+        "spec.notify[0].nats.subject: \"a.>\" is not a subject to publish to",
     ),
     (
         UPGRADE,

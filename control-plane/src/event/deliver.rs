@@ -1,0 +1,234 @@
+//! Takes events out of the outbox and to their sinks.
+
+use super::{
+    cloud_event::CloudEvent,
+    http::HttpSink,
+    nats::NatsSink,
+    outbox::{Next, Outbox, Queue, label},
+    pace::{Pace, at_least},
+};
+use crate::{model::Sink, web::Client};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+    time::{Instant, sleep, timeout},
+};
+
+/// Why a sink did not take an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What went wrong, for people.
+    pub(super) reason: String,
+    /// The sink asks for a wait.
+    pub(super) retry_after: Option<Duration>,
+    /// The sink will refuse this event for ever, unless somebody mends it or the policy.
+    pub(super) refused: bool,
+}
+
+impl Failure {
+    /// One that may well be over at the next try.
+    pub(super) fn passing(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            retry_after: None,
+            refused: false,
+        }
+    }
+}
+
+/// Delivers until `stop` turns true or its sender is gone; tries that are under way then are
+/// finished. What is not delivered stays in the outbox.
+pub async fn deliver(outbox: Outbox, client: Client, pace: Pace, stop: watch::Receiver<bool>) {
+    let mut couriers = JoinSet::new();
+    let mut known = BTreeSet::new();
+    loop {
+        for queue in outbox.queues() {
+            if known.insert(queue.sink.clone()) {
+                let courier = Courier::new(queue, &client, pace);
+                couriers.spawn(courier.run(stop.clone()));
+            }
+        }
+        tokio::select! {
+            () = stopped(stop.clone()) => break,
+            () = outbox.sink_came() => {}
+        }
+    }
+    while couriers.join_next().await.is_some() {}
+}
+
+/// Whoever goes to one sink.
+#[derive(Debug)]
+struct Courier {
+    queue: Arc<Queue>,
+    to: Destination,
+    pace: Pace,
+    /// Failures in a row.
+    failures: u32,
+    /// The event that the sink refuses, since when.
+    refused: Option<(u64, Instant)>,
+}
+
+#[derive(Debug)]
+enum Destination {
+    Http(HttpSink),
+    Nats(NatsSink),
+}
+
+impl Courier {
+    fn new(queue: Arc<Queue>, client: &Client, pace: Pace) -> Self {
+        let to = match &queue.sink {
+            Sink::CloudEvents { sink, mode } => Destination::Http(HttpSink {
+                client: client.clone(),
+                address: sink.clone(),
+                mode: *mode,
+                within: pace.one_try,
+            }),
+            Sink::Nats {
+                server,
+                subject,
+                jet_stream,
+            } => Destination::Nats(NatsSink::new(server, subject, *jet_stream)),
+        };
+        Self {
+            queue,
+            to,
+            pace,
+            failures: 0,
+            refused: None,
+        }
+    }
+
+    async fn run(mut self, stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            let Some(next) = self.queue.head() else {
+                tokio::select! {
+                    () = stopped(stop.clone()) => return,
+                    () = self.queue.arrival.notified() => continue,
+                }
+            };
+            match self.offer(&next).await {
+                Ok(()) => self.taken(&next).await,
+                Err(failure) => {
+                    let wait = self.failed(&next, &failure).await;
+                    tokio::select! {
+                        () = stopped(stop.clone()) => return,
+                        () = sleep(wait) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn offer(&mut self, next: &Next) -> Result<(), Failure> {
+        let event = CloudEvent {
+            event: &next.event,
+            lost: next.lost,
+        };
+        let offered = async {
+            match &mut self.to {
+                Destination::Http(sink) => sink.send(&event).await,
+                Destination::Nats(sink) => sink.send(&event).await,
+            }
+        };
+        let within = self.pace.one_try;
+        let late = || Failure::passing(format!("no answer within {within:?}"));
+        timeout(within, offered)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn taken(&mut self, next: &Next) {
+        if self.failures > 0 {
+            tracing::info!(
+                sink = label(&self.queue.sink),
+                queue = self.queue.id,
+                failed_tries = self.failures,
+                "takes events again"
+            );
+        }
+        self.failures = 0;
+        self.refused = None;
+        let (seq, told) = (next.seq, next.lost);
+        self.settle(move |queue| queue.delivered(seq, told)).await;
+    }
+
+    /// Counts a failure, and says how long to wait.
+    async fn failed(&mut self, next: &Next, failure: &Failure) -> Duration {
+        self.queue.landed();
+        self.queue.counts.failed_tries.fetch_add(1, Relaxed);
+        self.failures = self.failures.saturating_add(1);
+        let wait = self.pace.wait(self.failures, fastrand::u16(..));
+        if !failure.refused {
+            self.refused = None;
+            if self.failures == 1 {
+                self.say_failed(&failure.reason);
+            }
+            return at_least(wait, failure.retry_after);
+        }
+        let since = match self.refused {
+            Some((seq, since)) if seq == next.seq => since,
+            _ => {
+                self.say_refused(next, &failure.reason);
+                self.refused = Some((next.seq, Instant::now()));
+                return self.pace.longest;
+            }
+        };
+        if since.elapsed() >= self.pace.refused {
+            self.give_up(next, &failure.reason).await;
+        }
+        self.pace.longest
+    }
+
+    fn say_failed(&self, reason: &str) {
+        tracing::warn!(
+            sink = label(&self.queue.sink),
+            queue = self.queue.id,
+            waiting = self.queue.len(),
+            "does not take events: {reason}; they wait, and it is tried again"
+        );
+    }
+
+    fn say_refused(&self, next: &Next, reason: &str) {
+        tracing::error!(
+            sink = label(&self.queue.sink),
+            queue = self.queue.id,
+            event = next.event.id,
+            waiting = self.queue.len(),
+            "refuses an event: {reason}; mend the sink, or notify in the policy: it is tried \
+             again every {:?} for {:?}, then the event is dropped",
+            self.pace.longest,
+            self.pace.refused,
+        );
+    }
+
+    async fn give_up(&mut self, next: &Next, reason: &str) {
+        tracing::error!(
+            sink = label(&self.queue.sink),
+            queue = self.queue.id,
+            event = next.event.id,
+            "dropped an event that was refused for {:?}: {reason}",
+            self.pace.refused,
+        );
+        self.refused = None;
+        let seq = next.seq;
+        self.settle(move |queue| queue.give_up(seq)).await;
+    }
+
+    /// Writes to the outbox, which waits for the disk.
+    async fn settle(&self, write: impl FnOnce(&Queue) + Send + 'static) {
+        let queue = Arc::clone(&self.queue);
+        if let Err(error) = spawn_blocking(move || write(&queue)).await {
+            tracing::error!("outbox: {error}");
+        }
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone wishes the end too.
+    drop(stop.wait_for(|stop| *stop).await);
+}

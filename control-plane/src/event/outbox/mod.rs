@@ -1,0 +1,189 @@
+//! The outbox: what is still to be told, on disk.
+//!
+//! ```text
+//! STATE/outbox/ID.queue    one sink's events, oldest first (0600: a sink's address may hold secrets)
+//! ```
+//!
+//! An event is on disk when `append` returns, and stays until its sink has taken it: told at least
+//! once, in order, always under the same id.
+
+mod backlog;
+mod queue;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use backlog::Bounds;
+pub(super) use backlog::Next;
+pub(super) use queue::Queue;
+
+use crate::{
+    model::{Event, Sink},
+    web::origin,
+};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+use tokio::sync::Notify;
+
+/// The outbox. Its clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    folder: PathBuf,
+    bounds: Bounds,
+    queues: Mutex<BTreeMap<Sink, Arc<Queue>>>,
+    /// A sink came.
+    arrival: Notify,
+}
+
+/// Why the outbox can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// The disk or its permissions.
+    #[error("outbox: {path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that was damaged, or is no queue.
+    #[error("outbox: {path} can't be read ({reason}): restore it from a copy, or move it away")]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// How a sink does, for metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkCounts {
+    /// Scheme, host and port; of NATS the subject too.
+    pub sink: String,
+    /// The name of its queue: a sink's address may hold secrets.
+    pub queue: String,
+    /// Events taken by the sink since this process began.
+    pub delivered: u64,
+    /// Those that wait.
+    pub pending: u64,
+    /// Those that were dropped since then: the outbox was full, or the sink refused them.
+    pub dropped: u64,
+    /// Tries that failed since then.
+    pub failed_tries: u64,
+}
+
+impl Outbox {
+    /// Opens the outbox in a folder, which is made if there is none. The folder belongs to this
+    /// process alone: its caller holds the state folder's lock.
+    pub fn open(folder: &Path) -> Result<Self, OutboxError> {
+        Self::open_within(folder, Bounds::default())
+    }
+
+    /// The same with other bounds.
+    pub fn open_within(folder: &Path, bounds: Bounds) -> Result<Self, OutboxError> {
+        let failed = |source| OutboxError::Io {
+            path: folder.to_owned(),
+            source,
+        };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let mut queues = BTreeMap::new();
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("queue") => {
+                    if let Some(queue) = Queue::open(&path, bounds)? {
+                        queues.insert(queue.sink.clone(), Arc::new(queue));
+                    }
+                }
+                // What a write left that was cut off before its rename: never in force.
+                Some("tmp") => fs::remove_file(&path).map_err(failed)?,
+                _ => {
+                    let reason = "it is no queue of this program".to_owned();
+                    return Err(OutboxError::Corrupt { path, reason });
+                }
+            }
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                folder: folder.to_owned(),
+                bounds,
+                queues: Mutex::new(queues),
+                arrival: Notify::new(),
+            }),
+        })
+    }
+
+    /// Puts an event into the queues of these sinks; it is on disk when this returns. After an
+    /// error it may be in some of them: putting it in once more is right, since a queue takes no
+    /// event twice.
+    pub fn append(&self, event: &Event, sinks: &[Sink]) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for sink in sinks {
+            let appended = self.queue(sink).and_then(|queue| queue.append(event));
+            outcome = outcome.and(appended);
+        }
+        outcome
+    }
+
+    /// `append` as the engine is given it.
+    pub fn log(&self) -> impl FnMut(&Event, &[Sink]) -> io::Result<()> + Send + 'static {
+        let outbox = self.clone();
+        move |event, sinks| outbox.append(event, sinks)
+    }
+
+    /// How the sinks do.
+    pub fn counts(&self) -> Vec<SinkCounts> {
+        let count = |queue: &Arc<Queue>| SinkCounts {
+            sink: label(&queue.sink),
+            queue: queue.id.clone(),
+            delivered: queue.counts.delivered.load(Relaxed),
+            pending: u64::try_from(queue.len()).unwrap_or(u64::MAX),
+            dropped: queue.counts.dropped.load(Relaxed),
+            failed_tries: queue.counts.failed_tries.load(Relaxed),
+        };
+        self.queues().iter().map(count).collect()
+    }
+
+    /// All queues.
+    pub(super) fn queues(&self) -> Vec<Arc<Queue>> {
+        self.inner.queues.lock().values().cloned().collect()
+    }
+
+    /// Waits until a sink came since the last call.
+    pub(super) async fn sink_came(&self) {
+        self.inner.arrival.notified().await;
+    }
+
+    fn queue(&self, sink: &Sink) -> io::Result<Arc<Queue>> {
+        let mut queues = self.inner.queues.lock();
+        if let Some(queue) = queues.get(sink) {
+            return Ok(Arc::clone(queue));
+        }
+        let queue = Queue::create(&self.inner.folder, sink, self.inner.bounds)?;
+        let queue = Arc::new(queue);
+        queues.insert(sink.clone(), Arc::clone(&queue));
+        self.inner.arrival.notify_one();
+        Ok(queue)
+    }
+}
+
+/// A sink as it may be shown.
+pub(super) fn label(sink: &Sink) -> String {
+    match sink {
+        Sink::CloudEvents { sink, .. } => origin(sink),
+        Sink::Nats {
+            server, subject, ..
+        } => format!("{}/{subject}", origin(server)),
+    }
+}
