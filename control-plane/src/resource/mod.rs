@@ -16,6 +16,7 @@ mod check;
 mod effective;
 mod limits;
 mod metadata;
+mod origin;
 mod policy;
 mod probe;
 mod scalar;
@@ -23,6 +24,7 @@ mod service;
 mod strategy;
 mod upgrade;
 mod workload;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ pub use check::FieldError;
 pub use effective::effective;
 pub use limits::Limits;
 pub use metadata::Metadata;
+pub use origin::{Layer, LimitsOf, effective_with_sources};
 pub use policy::{
     ClusterUpgradePolicy, ClusterUpgradePolicySpec, DrainSpec, HealthSpec, NamespaceSelector,
     NotifySpec, PolicySpec, RollbackSpec, SinkSpec, StartSpec, TargetRef, UndoOrKeep,
@@ -44,6 +47,7 @@ pub use service::{PortOrName, ServiceDocument, ServicePortSpec, ServiceSpec};
 pub use strategy::{CapacitySpec, StepSpec, StrategySpec, StrategyType};
 pub use upgrade::{UpgradeDocument, UpgradeDocumentSpec};
 pub use workload::{WorkloadDocument, WorkloadSpec};
+pub use written::written;
 
 /// The group and version of our resources.
 pub const API_VERSION: &str = "segue.dev/v1alpha1";
