@@ -1,11 +1,13 @@
 //! Segue's control plane: holds the model, runs upgrades, serves xDS and the control API.
 
+pub mod analysis;
 pub mod app;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod engine;
 pub mod model;
+pub mod replay;
 pub mod resource;
 pub mod source;
 pub mod telemetry;

@@ -4,7 +4,10 @@
 //! get the newest state, never a backlog.
 
 mod convert;
+mod deadline;
+mod names;
 mod proxies;
+mod refuse;
 mod upgrades;
 mod watch;
 

@@ -31,6 +31,19 @@ pub struct LoggedDecision {
     pub decision: Decision,
     /// The inputs, an [`Observation`].
     pub inputs: serde_json::Value,
+    /// What else the line carries: `policy`, `spec` and `old_instances` where a run began.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+impl LoggedDecision {
+    /// What else a replay needs, as a JSON object; empty where the line carries nothing else.
+    pub fn context(&self) -> String {
+        if self.more.is_empty() {
+            return String::new();
+        }
+        serde_json::to_string(&self.more).unwrap_or_default()
+    }
 }
 
 #[derive(Serialize)]
