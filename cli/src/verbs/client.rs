@@ -17,6 +17,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Whoever does not answer a ping for so long is gone.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
+/// What may be on its way to us: HTTP/2's own norm.
+const WINDOW: u32 = 65_535;
+
 /// Where the control plane is.
 #[derive(Debug, clap::Args)]
 pub struct Server {
@@ -85,6 +88,8 @@ impl Server {
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true)
+            // What is sent ahead of a watch that is not read is old when it is.
+            .initial_stream_window_size(WINDOW)
             .connect()
             .await
             .map_err(|error| Failure::Unreachable {

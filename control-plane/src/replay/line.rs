@@ -98,9 +98,9 @@ impl Look {
         self.at == line.at && without(&self.seen) == without(&line.inputs)
     }
 
-    /// How often a step was found applied.
-    pub(super) fn applied(&self) -> usize {
-        let is_barrier = |rule: &&String| matches!(rule.as_str(), "Applied" | "Refused");
-        self.rules.iter().filter(is_barrier).count()
+    /// Its lines say that a generation was found applied.
+    pub(super) fn found_applied(&self) -> bool {
+        let is_barrier = |rule: &String| matches!(rule.as_str(), "Applied" | "Refused");
+        self.rules.iter().any(is_barrier)
     }
 }

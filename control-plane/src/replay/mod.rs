@@ -104,19 +104,34 @@ pub fn replay(lines: &[Line], policy: &Policy) -> Result<Replay, Unplayable> {
     };
     let mut otherwise = Player::begin(policy, first, judge);
     let mut course = Course::default();
-    for look in Look::all(lines) {
-        if let Some(policy) = &look.policy {
-            recorded.change_policy(policy);
+    // What one look decided may be the next one's here, within the same moment.
+    for looks in Look::all(lines).chunk_by(|a, b| a.at == b.at) {
+        let (mut was, mut would, mut logged) = (Vec::new(), Vec::new(), Vec::new());
+        let mut at = first.at;
+        for look in looks {
+            at = look.at;
+            if let Some(policy) = &look.policy {
+                recorded.change_policy(policy);
+            }
+            logged.extend(look.rules.iter().map(String::as_str));
+            was.append(&mut recorded.look(look));
+            would.append(&mut otherwise.look(look));
         }
-        let was = recorded.look(&look);
-        let would = otherwise.look(&look);
+        course.looks += looks.len();
+        course.note_log(at, &logged, &was);
         let differs = key(&was) != key(&would) || recorded.stand() != otherwise.stand();
-        course.note_log(&look, &was);
         if differs && course.diverged.is_none() {
-            course.diverged = Some(look.at);
-            otherwise.judge_anew();
+            course.diverged = Some(at);
+            otherwise.part();
         }
-        course.add(look.at, was, would, differs);
+        if !was.is_empty() || !would.is_empty() {
+            course.moments.push(Moment {
+                at,
+                recorded: was,
+                otherwise: would,
+                differs,
+            });
+        }
     }
     let mut notes = course.notes;
     if policy.analysis.metrics != recorded_policy.analysis.metrics {
@@ -144,34 +159,13 @@ struct Course {
 }
 
 impl Course {
-    fn add(&mut self, at: Timestamp, was: Vec<Decision>, would: Vec<Decision>, differs: bool) {
-        self.looks += 1;
-        if was.is_empty() && would.is_empty() {
-            return;
-        }
-        match self.moments.last_mut().filter(|moment| moment.at == at) {
-            Some(moment) => {
-                moment.recorded.extend(was);
-                moment.otherwise.extend(would);
-                moment.differs |= differs;
-            }
-            None => self.moments.push(Moment {
-                at,
-                recorded: was,
-                otherwise: would,
-                differs,
-            }),
-        }
-    }
-
     /// The recorded policy must lead to what was recorded, or nothing follows from the log.
-    fn note_log(&mut self, look: &Look, was: &[Decision]) {
-        let logged: Vec<&str> = look.rules.iter().map(String::as_str).collect();
+    fn note_log(&mut self, at: Timestamp, logged: &[&str], was: &[Decision]) {
         let played: Vec<&str> = was.iter().map(|decision| decision.rule.as_str()).collect();
         if logged != played && self.notes.is_empty() {
             self.notes.push(format!(
                 "the log can't be followed exactly: at {} it has {logged:?}, the rules of this version decide {played:?}; it was written by another version, or lines are missing",
-                look.at.0
+                at.0
             ));
         }
     }

@@ -7,8 +7,8 @@ use super::{
 use crate::{
     analysis::Trial,
     model::{
-        Action, Decision, Generation, Judgement, Observation, Phase, Policy, Share, Step, Test,
-        Timestamp, UpgradeStatus, Verdict,
+        Action, Applied, Decision, Generation, Judgement, Lagging, Observation, Phase, Policy,
+        ProxyId, Share, Step, Test, Timestamp, UpgradeStatus, Verdict,
     },
     upgrade,
 };
@@ -31,6 +31,8 @@ pub(super) struct Player {
     policy: Policy,
     status: UpgradeStatus,
     judge: Judge,
+    /// It has decided what was recorded so far: so what proxies had applied is what the log says.
+    follows: bool,
     trial: Option<Trial>,
     /// What the trial is about: the weight, and whether the old version has no traffic.
     stage: Option<(Share, bool)>,
@@ -50,6 +52,7 @@ impl Player {
             policy: policy.clone(),
             status,
             judge,
+            follows: true,
             trial: None,
             stage: None,
             published: 0,
@@ -61,8 +64,10 @@ impl Player {
         self.policy = policy.clone();
     }
 
-    pub(super) fn judge_anew(&mut self) {
+    /// It has decided otherwise: the log no longer says what it would be told.
+    pub(super) fn part(&mut self) {
         self.judge = Judge::Anew;
+        self.follows = false;
     }
 
     /// What makes two runs stand alike.
@@ -86,11 +91,12 @@ impl Player {
         self.take_in(look);
         let mut seen = look.seen.clone();
         let mut decisions = Vec::new();
-        // What was published in a look was applied in a later one, unless the log says that the
-        // look itself found it applied: then it had been published before, at a look without a line.
-        let mut still_applied = look.applied();
+        // The engine looks anew for each call of `advance`; a call that left no line is not in the
+        // log, and one that left some is no excuse to run ahead of what was seen next.
+        let logged = look.rules.len();
         for _ in 0..MOST_CALLS {
             seen.judgement = self.judgement(look);
+            seen.applied = self.applied(look);
             let (status, actions) = upgrade::advance(&self.policy, &self.status, &seen, look.at);
             let settled = status == self.status && actions.is_empty();
             self.status = status;
@@ -103,20 +109,38 @@ impl Player {
                         self.status.generation = Some(Generation(self.published));
                         published = true;
                     }
-                    Action::Record(decision) => {
-                        if matches!(decision.rule.as_str(), "Applied" | "Refused") {
-                            still_applied = still_applied.saturating_sub(1);
-                        }
-                        decisions.push(decision);
-                    }
+                    Action::Record(decision) => decisions.push(decision),
                     Action::Notify { .. } => {}
                 }
             }
-            if settled || (published && still_applied == 0) {
+            let caught_up = decisions.len() >= logged;
+            if settled || (caught_up && (published || logged > 0)) {
                 break;
             }
         }
         decisions
+    }
+
+    /// How far the generation has come. A generation that was published or taken back without a
+    /// line is not in the log, but when one was applied is.
+    fn applied(&self, look: &Look) -> Applied {
+        let applied = look.seen.applied.clone();
+        if !self.follows || self.status.applied_at.is_some() || look.found_applied() {
+            return applied;
+        }
+        let unknown = Lagging {
+            proxy: ProxyId::from("(not in the log)"),
+            since: look.at,
+            nack: None,
+        };
+        Applied {
+            lagging: if applied.is_complete() {
+                vec![unknown]
+            } else {
+                applied.lagging
+            },
+            ..applied
+        }
     }
 
     /// The recorded evidence is of the time before this look, and so of the present stage.
