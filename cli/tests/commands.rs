@@ -1,5 +1,11 @@
 //! The program as people run it, with a real control plane where one is needed.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
