@@ -7,7 +7,7 @@ pub mod demo;
 pub mod lab;
 pub mod verbs;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory as _, Parser, Subcommand};
 use std::{
     ffi::{OsStr, OsString},
     path::Path,
@@ -30,8 +30,15 @@ enum Verb {
     /// Show the proxies and what each has applied
     #[command(alias = "proxies", subcommand_required = true)]
     Proxy(verbs::proxy::Args),
+    /// Check policies, and show which one holds where
+    #[command(alias = "policies", subcommand_required = true)]
+    Policy(verbs::policy::Args),
     // Its arguments bring its help.
     Demo(demo::Args),
+    /// Write a completion script for a shell
+    Completions(verbs::generate::Completions),
+    /// Write man pages for all three programs
+    Man(verbs::generate::Man),
 }
 
 /// Runs the program with these arguments, the program's name first.
@@ -64,6 +71,20 @@ fn segue(arguments: Vec<OsString>) -> ExitCode {
     match segue.verb {
         Verb::Upgrade(args) => verbs::run(verbs::upgrade::run(args)),
         Verb::Proxy(args) => verbs::run(verbs::proxy::run(args)),
+        Verb::Policy(args) => verbs::run(verbs::policy::run(args)),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Completions(args) => {
+            verbs::run(async move { verbs::generate::completions(&args, programs()) })
+        }
+        Verb::Man(args) => verbs::run(async move { verbs::generate::man(&args, programs()) }),
     }
+}
+
+/// The flags of all three programs, our own first.
+fn programs() -> Vec<Command> {
+    vec![
+        Segue::command(),
+        segue_control_plane::config::Config::command(),
+        segue_sidecar::config::Cli::command(),
+    ]
 }

@@ -238,7 +238,7 @@ async fn serve_grpc(
         .add_service(control::upgrade_service(engine.clone()))
         .add_service(control::proxy_service(engine))
         .add_service(health_service);
-    match reflection() {
+    match control::reflection() {
         Ok(reflection) => router = router.add_service(reflection),
         Err(error) => tracing::error!("no gRPC reflection: {error}"),
     }
@@ -246,18 +246,6 @@ async fn serve_grpc(
     router
         .serve_with_incoming_shutdown(incoming, wished(ended))
         .await
-}
-
-fn reflection() -> Result<
-    tonic_reflection::server::v1::ServerReflectionServer<
-        impl tonic_reflection::server::v1::ServerReflection,
-    >,
-    tonic_reflection::server::Error,
-> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(segue_proto::control::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
 }
 
 /// The engine waits for the disk, so it has a thread of its own. What is returned ends with it.

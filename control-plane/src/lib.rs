@@ -9,6 +9,7 @@ pub mod engine;
 pub mod event;
 pub mod metric;
 pub mod model;
+pub mod replay;
 pub mod resource;
 pub mod source;
 pub mod telemetry;

@@ -33,6 +33,8 @@ const ROOMS: &[Room] = &[
     room("upgrade", "the engine's mind: advance(policy, status, observation, now)",
         &["model"], All),
     room("analysis", "numbers -> verdict: sequential tests, baselines", &["model"], All),
+    room("replay", "a recorded upgrade once more, under another policy",
+        &["analysis", "model", "upgrade"], All),
     room("xds", "World -> resources, each client's protocol; ADS, LRS, HDS",
         &["model"], Parts(&["translate", "snapshot", "stream"])),
     room("source", "where the wanted state comes from: manifests", &["model", "resource"], No),

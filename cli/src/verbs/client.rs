@@ -1,6 +1,7 @@
 //! The connection to the control plane.
 
 use super::Failure;
+use segue_control_plane::resource::Period;
 use segue_proto::control::{
     ListUpgradesRequest, Upgrade, proxy_service_client::ProxyServiceClient,
     upgrade_service_client::UpgradeServiceClient,
@@ -10,6 +11,14 @@ use tonic::transport::{Channel, Endpoint};
 
 /// A list of many proxies is long.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// How long a control plane may take to accept.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Whoever does not answer a ping for so long is gone.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// What may be on its way to us: HTTP/2's own norm.
+const WINDOW: u32 = 65_535;
 
 /// Where the control plane is.
 #[derive(Debug, clap::Args)]
@@ -23,12 +32,39 @@ pub struct Server {
         global = true
     )]
     server: String,
+    /// How long an answer may take, as 10s or 1m30s (a bare number is seconds); `wait`: how long
+    /// is waited
+    #[arg(long, value_name = "TIME", global = true, value_parser = duration)]
+    timeout: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    Period::parse(text)
+        .map(|Period(duration)| duration)
+        .ok_or_else(|| format!("{text:?} is no duration; write 10s, 500ms or 1m30s"))
 }
 
 pub(super) type Upgrades = UpgradeServiceClient<Channel>;
 pub(super) type Proxies = ProxyServiceClient<Channel>;
 
 impl Server {
+    /// `--timeout`
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// A call, with its deadline.
+    pub(super) fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+
     pub(super) async fn upgrades(&self) -> Result<Upgrades, Failure> {
         let channel = self.connect().await?;
         Ok(UpgradeServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER))
@@ -47,7 +83,13 @@ impl Server {
             ))
         })?;
         endpoint
-            .connect_timeout(Duration::from_secs(5))
+            .connect_timeout(CONNECT)
+            // A watch of something that stands still is silent: only pings tell that nobody is there.
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
+            // What is sent ahead of a watch that is not read is old when it is.
+            .initial_stream_window_size(WINDOW)
             .connect()
             .await
             .map_err(|error| Failure::Unreachable {
@@ -68,6 +110,7 @@ fn root_cause(error: &tonic::transport::Error) -> String {
 /// Finds the upgrade that a person means: by name, by `NAMESPACE/NAME`, or by its service's name
 /// (then the newest).
 pub(super) async fn find(
+    server: &Server,
     upgrades: &mut Upgrades,
     namespace: Option<&str>,
     name: &str,
@@ -76,9 +119,9 @@ pub(super) async fn find(
         (_, Some((namespace, name))) => (Some(namespace), name),
         (namespace, None) => (namespace, name),
     };
-    let request = ListUpgradesRequest {
+    let request = server.request(ListUpgradesRequest {
         namespace: namespace.unwrap_or_default().to_owned(),
-    };
+    });
     let all = upgrades.list_upgrades(request).await?.into_inner().upgrades;
     if let Some(upgrade) = choose(&all, name)? {
         return Ok(upgrade.clone());

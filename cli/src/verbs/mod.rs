@@ -3,8 +3,10 @@
 //! JSON and YAML are the Kubernetes-shaped object. Nothing is decided here.
 
 mod client;
+pub mod generate;
 mod object;
 mod output;
+pub mod policy;
 pub mod proxy;
 mod table;
 mod time;
@@ -18,6 +20,7 @@ use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
+use tonic::Code;
 
 /// Why a verb failed; one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,12 @@ pub enum Failure {
     /// The control plane says no.
     #[error("{0}")]
     Refused(String),
+    /// Documents are invalid; a line each.
+    #[error("{0}")]
+    Invalid(String),
+    /// The person at the terminal wants no more.
+    #[error("interrupted")]
+    Interrupted,
     /// What was waited for did not come.
     #[error("{0}")]
     NotReached(String),
@@ -48,10 +57,17 @@ pub enum Failure {
 
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
-        Self::Refused(match (status.code(), status.message()) {
+        let message = match (status.code(), status.message()) {
             (code, "") => code.to_string(),
             (_, message) => message.to_owned(),
-        })
+        };
+        let advice = match status.code() {
+            Code::Aborted => "; see `segue upgrade get`, then ask with the new --resource-version",
+            Code::DeadlineExceeded | Code::Cancelled => "; allow more time with --timeout",
+            Code::Unavailable => "; the same command may be sent again",
+            _ => "",
+        };
+        Self::Refused(format!("{message}{advice}"))
     }
 }
 
@@ -71,9 +87,13 @@ pub fn run(verb: impl Future<Output = Result<(), Failure>>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            drop(writeln!(io::stderr(), "segue: {failure}"));
+            if !matches!(failure, Failure::Interrupted) {
+                drop(writeln!(io::stderr(), "segue: {failure}"));
+            }
             ExitCode::from(match failure {
-                Failure::Usage(_) => 2,
+                Failure::Usage(_) | Failure::Invalid(_) => 2,
+                // As a shell says it of SIGINT.
+                Failure::Interrupted => 130,
                 _ => 1,
             })
         }

@@ -1,7 +1,8 @@
 //! The control API's messages as Kubernetes-shaped objects.
 
 use segue_proto::control::{
-    Condition, Decision, Proxy, ProxyConfig, Transition, Upgrade, UpgradeStatus, VersionStatus,
+    Condition, Decision, Event, Finding, Judgement, PolicyField, Proxy, ProxyConfig, Transition,
+    Upgrade, UpgradeStatus, VersionStatus,
 };
 use serde_json::{Map, Value, json};
 
@@ -56,6 +57,7 @@ fn status(status: &UpgradeStatus) -> Value {
     present(json!({
         "phase": status.phase,
         "weight": percent(status.weight),
+        "measuredWeight": status.measured_weight.map(percent),
         "generation": status.generation,
         "applied": {"acked": applied.acked, "total": applied.total, "lagging": lagging},
         "message": status.message,
@@ -67,13 +69,56 @@ fn status(status: &UpgradeStatus) -> Value {
         "old": status.old.as_ref().map(version),
         "new": status.new.as_ref().map(version),
         "drained": status.drained,
+        "rollbackReason": some(&status.rollback_reason),
+        "judgement": status.judgement.as_ref().map(judgement),
         "conditions": status.conditions.iter().map(condition).collect::<Vec<_>>(),
         "history": status.history.iter().map(transition).collect::<Vec<_>>(),
+        "events": status.events.iter().map(event).collect::<Vec<_>>(),
+        "policy": status.policy.iter().map(policy_field).collect::<Vec<_>>(),
     }))
 }
 
+fn judgement(judgement: &Judgement) -> Value {
+    present(json!({
+        "verdict": judgement.verdict,
+        "requests": judgement.requests,
+        "eta": judgement.eta.map(|eta| eta.to_string()),
+        "findings": judgement.findings.iter().map(finding).collect::<Vec<_>>(),
+    }))
+}
+
+fn finding(finding: &Finding) -> Value {
+    present(json!({
+        "test": finding.test,
+        "verdict": finding.verdict,
+        "new": finding.new,
+        "old": finding.old,
+        "limit": finding.limit,
+        "smallestVisible": finding.smallest_visible,
+        "eta": finding.eta.map(|eta| eta.to_string()),
+        "shared": finding.shared,
+        "text": finding.text,
+    }))
+}
+
+fn event(event: &Event) -> Value {
+    present(json!({
+        "id": event.id,
+        "at": event.at.map(|at| at.to_string()),
+        "reason": event.reason,
+        "message": event.message,
+        "phase": event.phase,
+        "weight": percent(event.weight),
+    }))
+}
+
+/// A field of an effective policy.
+pub(super) fn policy_field(field: &PolicyField) -> Value {
+    json!({"path": field.path, "value": field.value, "source": field.source})
+}
+
 fn version(version: &VersionStatus) -> Value {
-    json!({
+    present(json!({
         "id": version.id,
         "instances": version.instances,
         "ready": version.ready,
@@ -81,7 +126,10 @@ fn version(version: &VersionStatus) -> Value {
         "errorsPerSecond": rounded(version.errors_per_second),
         "activeRequests": version.active_requests,
         "activeConnections": version.active_connections,
-    })
+        "latencyUs": version.latency_us,
+        "newSessions": version.new_sessions,
+        "lastSession": version.last_session.map(|at| at.to_string()),
+    }))
 }
 
 fn condition(condition: &Condition) -> Value {
@@ -106,14 +154,17 @@ fn transition(transition: &Transition) -> Value {
 
 /// One line of the decision log.
 pub(super) fn decision(decision: &Decision) -> Value {
-    let inputs = serde_json::from_str(&decision.inputs)
-        .unwrap_or_else(|_| Value::String(decision.inputs.clone()));
+    let json = |text: &str| match text {
+        "" => Value::Null,
+        text => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
+    };
     present(json!({
         "at": decision.at.map(|at| at.to_string()),
         "phase": decision.phase,
         "rule": decision.rule,
         "verdict": decision.verdict,
-        "inputs": inputs,
+        "inputs": json(&decision.inputs),
+        "context": json(&decision.context),
     }))
 }
 

@@ -61,3 +61,8 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     out.flush()?;
     Ok(())
 }
+
+pub(super) fn eprint(text: &str) -> Result<(), Failure> {
+    io::stderr().write_all(text.as_bytes())?;
+    Ok(())
+}

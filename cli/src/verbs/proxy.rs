@@ -37,16 +37,16 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let mut proxies = args.server.proxies().await?;
     match args.verb {
         Verb::List { namespace } => {
-            let request = ListProxiesRequest {
+            let request = args.server.request(ListProxiesRequest {
                 namespace: namespace.unwrap_or_default(),
-            };
+            });
             let proxies = proxies.list_proxies(request).await?.into_inner().proxies;
             let items = proxies.iter().map(object::proxy);
             let list = object::list("ProxyList", items);
             args.output.write(&list, || list_table(&proxies))
         }
         Verb::Config { id } => {
-            let request = GetProxyConfigRequest { id };
+            let request = args.server.request(GetProxyConfigRequest { id });
             let config = proxies.get_proxy_config(request).await?.into_inner();
             let object = object::proxy_config(&config);
             args.output.write(&object, || config_table(&config))

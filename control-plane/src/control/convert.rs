@@ -1,12 +1,11 @@
 //! The engine's nouns as the control API spells them.
 
 use crate::{
-    engine::{LoggedDecision, ProxyView, Refusal, UpgradeView, VersionNumbers},
-    model::{self, Phase, Timestamp, TypeState},
+    engine::{LoggedDecision, ProxyView, UpgradeView, VersionNumbers},
+    model::{self, Phase, Test, Timestamp, TypeState},
 };
 use segue_proto::control;
 use std::time::{Duration, SystemTime};
-use tonic::Status;
 
 pub(super) fn upgrade(view: &UpgradeView, now: Timestamp) -> control::Upgrade {
     let spec = &view.spec;
@@ -44,7 +43,7 @@ fn status(view: &UpgradeView, now: Timestamp) -> control::UpgradeStatus {
                 .iter()
                 .map(|lagging| control::LaggingProxy {
                     proxy: lagging.proxy.to_string(),
-                    since: prost_types::Duration::try_from(now.since(lagging.since)).ok(),
+                    since: duration(now.since(lagging.since)),
                     nack: lagging.nack.clone().unwrap_or_default(),
                 })
                 .collect(),
@@ -70,7 +69,11 @@ fn status(view: &UpgradeView, now: Timestamp) -> control::UpgradeStatus {
         paused: status.paused,
         drained: status.drained.iter().map(ToString::to_string).collect(),
         sessions_released_at: status.sessions_released_at.map(timestamp),
-        ..control::UpgradeStatus::default()
+        judgement: status.judgement.as_ref().map(judgement),
+        measured_weight: view.measured.map(|share| share.basis_points().into()),
+        policy: view.policy.iter().map(policy_field).collect(),
+        events: view.events.iter().map(event).collect(),
+        rollback_reason: status.rollback_reason.clone().unwrap_or_default(),
     }
 }
 
@@ -101,7 +104,54 @@ fn version(numbers: &VersionNumbers) -> control::VersionStatus {
         errors_per_second: numbers.errors_per_second,
         active_requests: numbers.active_requests,
         active_connections: numbers.active_connections,
-        ..control::VersionStatus::default()
+        latency_us: numbers.latency_us,
+        new_sessions: numbers.new_sessions,
+        last_session: numbers.last_session.map(timestamp),
+    }
+}
+
+fn judgement(judgement: &model::Judgement) -> control::Judgement {
+    control::Judgement {
+        verdict: format!("{:?}", judgement.verdict),
+        requests: judgement.requests,
+        eta: judgement.eta.and_then(duration),
+        findings: judgement.findings.iter().map(finding).collect(),
+    }
+}
+
+fn finding(finding: &model::Finding) -> control::Finding {
+    control::Finding {
+        test: match &finding.test {
+            Test::Metric(name) => name.clone(),
+            test => format!("{test:?}"),
+        },
+        verdict: format!("{:?}", finding.verdict),
+        new: finding.new,
+        old: finding.old,
+        limit: finding.limit,
+        smallest_visible: finding.smallest_visible,
+        eta: finding.eta.and_then(duration),
+        shared: finding.shared,
+        text: finding.text.clone(),
+    }
+}
+
+fn policy_field(field: &model::PolicyField) -> control::PolicyField {
+    control::PolicyField {
+        path: field.path.clone(),
+        value: field.value.clone(),
+        source: field.source.clone(),
+    }
+}
+
+fn event(event: &model::Event) -> control::Event {
+    control::Event {
+        id: event.id.clone(),
+        at: Some(timestamp(event.at)),
+        reason: event.reason.clone(),
+        message: event.message.clone(),
+        phase: event.phase.to_string(),
+        weight: event.weight.basis_points().into(),
     }
 }
 
@@ -112,6 +162,7 @@ pub(super) fn decision(logged: &LoggedDecision) -> control::Decision {
         rule: logged.decision.rule.clone(),
         verdict: logged.decision.verdict.clone(),
         inputs: logged.inputs.to_string(),
+        context: logged.context(),
     }
 }
 
@@ -163,18 +214,12 @@ pub(super) fn proxy_config(view: &ProxyView) -> control::ProxyConfig {
     }
 }
 
-pub(super) fn refusal(refusal: &Refusal) -> Status {
-    let message = refusal.to_string();
-    match refusal {
-        Refusal::NotFound(_) => Status::not_found(message),
-        Refusal::NotNow(_) => Status::failed_precondition(message),
-        Refusal::MovedOn(_) => Status::aborted(message),
-        Refusal::Unavailable(_) => Status::unavailable(message),
-    }
-}
-
 fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     (SystemTime::UNIX_EPOCH + Duration::from_millis(at.0)).into()
+}
+
+fn duration(duration: Duration) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(duration).ok()
 }
 
 fn count(n: usize) -> u32 {

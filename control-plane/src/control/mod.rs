@@ -4,7 +4,10 @@
 //! get the newest state, never a backlog.
 
 mod convert;
+mod deadline;
+mod names;
 mod proxies;
+mod refuse;
 mod upgrades;
 mod watch;
 
@@ -12,6 +15,7 @@ use crate::engine::Handle;
 use segue_proto::control::{
     proxy_service_server::ProxyServiceServer, upgrade_service_server::UpgradeServiceServer,
 };
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 /// Steers and shows upgrades.
 pub fn upgrade_service(engine: Handle) -> UpgradeServiceServer<upgrades::Upgrades> {
@@ -21,6 +25,15 @@ pub fn upgrade_service(engine: Handle) -> UpgradeServiceServer<upgrades::Upgrade
 /// Shows the proxies.
 pub fn proxy_service(engine: Handle) -> ProxyServiceServer<proxies::Proxies> {
     ProxyServiceServer::new(proxies::Proxies::new(engine))
+}
+
+/// Tells what services there are: ours, and health.
+pub fn reflection()
+-> Result<ServerReflectionServer<impl ServerReflection>, tonic_reflection::server::Error> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(segue_proto::control::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `ProxyService`.
 
-use super::convert;
+use super::{convert, names, refuse};
 use crate::{engine::Handle, model::ProxyId};
 use segue_proto::control::{
     GetProxyConfigRequest, ListProxiesRequest, ListProxiesResponse, ProxyConfig,
@@ -30,6 +30,7 @@ impl ProxyService for Proxies {
         request: Request<ListProxiesRequest>,
     ) -> Result<Response<ListProxiesResponse>, Status> {
         let namespace = request.into_inner().namespace;
+        names::namespace(&namespace)?;
         let within = |id: &ProxyId| {
             namespace.is_empty() || id.0.split_once('/').is_some_and(|(of, _)| of == namespace)
         };
@@ -48,7 +49,11 @@ impl ProxyService for Proxies {
         &self,
         request: Request<GetProxyConfigRequest>,
     ) -> Result<Response<ProxyConfig>, Status> {
-        let id = ProxyId::from(request.into_inner().id.as_str());
+        let id = request.into_inner().id;
+        if id.is_empty() {
+            return Err(refuse::bad_field("id", "it is empty: name a proxy"));
+        }
+        let id = ProxyId::from(id.as_str());
         let board = self.engine.board();
         if let Some(view) = board.proxies.get(&id) {
             return Ok(Response::new(convert::proxy_config(view)));
@@ -59,12 +64,13 @@ impl ProxyService for Proxies {
             .take(NAMES_SHOWN)
             .map(ToString::to_string)
             .collect();
-        Err(Status::not_found(match names.as_slice() {
+        let message = match names.as_slice() {
             [] => format!("proxy {id} is not connected, nor any other"),
             names => format!(
                 "proxy {id} is not connected; connected are {}",
                 names.join(", ")
             ),
-        }))
+        };
+        Err(refuse::not_found(refuse::PROXY, &id.0, message))
     }
 }

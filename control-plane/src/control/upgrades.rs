@@ -1,10 +1,10 @@
 //! `UpgradeService`.
 
-use super::{convert, watch};
+use super::{convert, deadline, names, refuse, watch};
 use crate::{
     clock::now,
     engine::{Handle, Request, Target, UpgradeView},
-    model::{Command, Key, UpgradeKey},
+    model::Command,
 };
 use segue_proto::control::{
     Decision, ExplainUpgradeRequest, GetUpgradeRequest, ListUpgradesRequest, ListUpgradesResponse,
@@ -17,8 +17,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
-/// Answers of a stream that may wait for their reader.
+/// Lines of a log that may wait for their reader.
 const WAITING: usize = 16;
+/// States that may wait for their reader: none but the one being sent, or they would be old ones.
+const STATES_WAITING: usize = 1;
 
 /// Steers and shows upgrades.
 #[derive(Clone, Debug)]
@@ -31,22 +33,46 @@ impl Upgrades {
         Self { engine }
     }
 
-    async fn ask(&self, request: Request) -> Result<Response<Upgrade>, Status> {
+    async fn ask(&self, request: Request, reason: &str) -> Result<Response<Upgrade>, Status> {
+        names::asked(&request.request_id, reason)?;
+        let name = match &request.target {
+            Target::Named(key) => key.to_string(),
+            Target::To { service, .. } => service.to_string(),
+        };
+        tracing::info!(
+            target = name, command = ?request.command, request_id = request.request_id, reason,
+            "asked"
+        );
         match self.engine.ask(request).await {
             Ok(view) => Ok(Response::new(convert::upgrade(&view, now()))),
-            Err(refusal) => Err(convert::refusal(&refusal)),
+            Err(refusal) => Err(refuse::refusal(&refusal, &name)),
         }
     }
 
+    async fn plain(
+        &self,
+        request: UpgradeCommandRequest,
+        command: Command,
+    ) -> Result<Response<Upgrade>, Status> {
+        let asked = Request {
+            target: Target::Named(names::key(&request.namespace, "name", &request.name)?),
+            command,
+            request_id: request.request_id,
+            resource_version: checked(request.resource_version),
+        };
+        self.ask(asked, &request.reason).await
+    }
+
     fn find(&self, namespace: &str, name: &str) -> Result<Arc<UpgradeView>, Status> {
-        let key = key(namespace, name)?;
+        let key = names::key(namespace, "name", name)?;
         let board = self.engine.board();
         board.upgrades.get(&key).cloned().ok_or_else(|| {
             let names: Vec<String> = board.upgrades.keys().map(ToString::to_string).collect();
-            Status::not_found(match names.as_slice() {
+            let message = match names.as_slice() {
                 [] => format!("there is no upgrade {key}, nor any other"),
                 names => format!("there is no upgrade {key}; there are {}", names.join(", ")),
-            })
+            };
+            refuse::not_found(refuse::UPGRADE, &key.to_string(), message)
         })
     }
 }
@@ -58,6 +84,7 @@ impl UpgradeService for Upgrades {
         request: tonic::Request<ListUpgradesRequest>,
     ) -> Result<Response<ListUpgradesResponse>, Status> {
         let namespace = request.into_inner().namespace;
+        names::namespace(&namespace)?;
         let upgrades = self
             .engine
             .board()
@@ -84,9 +111,15 @@ impl UpgradeService for Upgrades {
         &self,
         request: tonic::Request<WatchUpgradesRequest>,
     ) -> Result<Response<Self::WatchUpgradesStream>, Status> {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let watch = watch::Watch::new(request.into_inner(), self.engine.watch(), sender, now);
-        tokio::spawn(watch.run());
+        let until = deadline::of(request.metadata());
+        let request = request.into_inner();
+        match request.name.as_str() {
+            "" => names::namespace(&request.namespace)?,
+            name => drop(names::key(&request.namespace, "name", name)?),
+        }
+        let (sender, receiver) = mpsc::channel(STATES_WAITING);
+        let watch = watch::Watch::new(request, self.engine.watch(), sender.clone(), now);
+        tokio::spawn(deadline::end_at(until, sender, watch.run()));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -97,43 +130,50 @@ impl UpgradeService for Upgrades {
         let request = request.into_inner();
         let target = match (request.name.as_str(), request.service.as_str()) {
             ("", "") => {
-                return Err(Status::invalid_argument(
+                return Err(refuse::bad_field(
+                    "name",
                     "name an upgrade that waits, or a `service` and the version `to` which it is to go",
                 ));
             }
             ("", service) => Target::To {
-                service: key(&request.namespace, service)?,
-                version: version(&request.to)?.into(),
+                service: names::key(&request.namespace, "service", service)?,
+                version: names::version(&request.to)?.into(),
             },
-            (name, "") => Target::Named(key(&request.namespace, name)?),
+            (name, "") => Target::Named(names::key(&request.namespace, "name", name)?),
             (_, _) => {
-                return Err(Status::invalid_argument(
+                return Err(refuse::bad_field(
+                    "service",
                     "either `name`, or `service` and `to`: not both",
                 ));
             }
         };
-        self.ask(Request {
+        if request.resource_version != 0 && !request.service.is_empty() {
+            return Err(refuse::bad_field(
+                "resource_version",
+                "an upgrade that is to be made has none yet: leave it out",
+            ));
+        }
+        let asked = Request {
             target,
             command: Command::Start,
             request_id: request.request_id,
-            resource_version: None,
-        })
-        .await
+            resource_version: checked(request.resource_version),
+        };
+        self.ask(asked, &request.reason).await
     }
 
     async fn pause_upgrade(
         &self,
         request: tonic::Request<UpgradeCommandRequest>,
     ) -> Result<Response<Upgrade>, Status> {
-        self.ask(plain(request.into_inner(), Command::Pause)?).await
+        self.plain(request.into_inner(), Command::Pause).await
     }
 
     async fn resume_upgrade(
         &self,
         request: tonic::Request<UpgradeCommandRequest>,
     ) -> Result<Response<Upgrade>, Status> {
-        self.ask(plain(request.into_inner(), Command::Resume)?)
-            .await
+        self.plain(request.into_inner(), Command::Resume).await
     }
 
     async fn promote_upgrade(
@@ -141,13 +181,13 @@ impl UpgradeService for Upgrades {
         request: tonic::Request<PromoteUpgradeRequest>,
     ) -> Result<Response<Upgrade>, Status> {
         let request = request.into_inner();
-        self.ask(Request {
-            target: Target::Named(key(&request.namespace, &request.name)?),
+        let asked = Request {
+            target: Target::Named(names::key(&request.namespace, "name", &request.name)?),
             command: Command::Promote { full: request.full },
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
-        })
-        .await
+        };
+        self.ask(asked, &request.reason).await
     }
 
     async fn rollback_upgrade(
@@ -155,22 +195,22 @@ impl UpgradeService for Upgrades {
         request: tonic::Request<RollbackUpgradeRequest>,
     ) -> Result<Response<Upgrade>, Status> {
         let request = request.into_inner();
-        self.ask(Request {
-            target: Target::Named(key(&request.namespace, &request.name)?),
+        let asked = Request {
+            target: Target::Named(names::key(&request.namespace, "name", &request.name)?),
             command: Command::Rollback {
-                reason: request.reason,
+                reason: request.reason.clone(),
             },
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
-        })
-        .await
+        };
+        self.ask(asked, &request.reason).await
     }
 
     async fn retry_upgrade(
         &self,
         request: tonic::Request<UpgradeCommandRequest>,
     ) -> Result<Response<Upgrade>, Status> {
-        self.ask(plain(request.into_inner(), Command::Retry)?).await
+        self.plain(request.into_inner(), Command::Retry).await
     }
 
     type ExplainUpgradeStream = ReceiverStream<Result<Decision, Status>>;
@@ -206,35 +246,6 @@ impl UpgradeService for Upgrades {
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
-}
-
-fn plain(request: UpgradeCommandRequest, command: Command) -> Result<Request, Status> {
-    Ok(Request {
-        target: Target::Named(key(&request.namespace, &request.name)?),
-        command,
-        request_id: request.request_id,
-        resource_version: checked(request.resource_version),
-    })
-}
-
-fn key(namespace: &str, name: &str) -> Result<UpgradeKey, Status> {
-    if namespace.is_empty() || name.is_empty() {
-        return Err(Status::invalid_argument(
-            "`namespace` and `name` are needed",
-        ));
-    }
-    Ok(Key::new(namespace, name))
-}
-
-/// A version id as labels allow it: it becomes part of file and cluster names.
-fn version(id: &str) -> Result<&str, Status> {
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if id.is_empty() || id.len() > 63 || !id.chars().all(good) {
-        return Err(Status::invalid_argument(format!(
-            "to: {id:?} is no version id (letters, digits, '-', '_' and '.', at most 63)"
-        )));
-    }
-    Ok(id)
 }
 
 fn checked(resource_version: u64) -> Option<u64> {

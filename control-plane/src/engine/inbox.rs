@@ -41,6 +41,9 @@ pub enum Refusal {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// It is so already, and not by an upgrade that could be shown.
+    #[error("{0}")]
+    Exists(String),
     /// It makes no sense now.
     #[error("{0}")]
     NotNow(String),

@@ -163,7 +163,7 @@ impl Engine {
             .and_then(|memory| memory.stable.clone())
         {
             Some(stable) if stable == *to => {
-                return Err(Refusal::NotNow(format!("{service} is on {to} already")));
+                return Err(Refusal::Exists(format!("{service} is on {to} already")));
             }
             Some(stable) => stable,
             None => {

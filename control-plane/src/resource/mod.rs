@@ -18,6 +18,7 @@ mod effective;
 mod limits;
 mod metadata;
 mod metric;
+mod origin;
 mod policy;
 mod probe;
 mod rate;
@@ -27,6 +28,7 @@ mod sink;
 mod strategy;
 mod upgrade;
 mod workload;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,7 @@ pub use effective::effective;
 pub use limits::Limits;
 pub use metadata::Metadata;
 pub use metric::{MetricSpec, PrometheusSpec, WebhookSpec};
+pub use origin::{Layer, LimitsOf, effective_with_sources};
 pub use policy::{
     ClusterUpgradePolicy, ClusterUpgradePolicySpec, DrainSpec, HealthSpec, NamespaceSelector,
     PolicySpec, RollbackSpec, StartSpec, TargetRef, UndoOrKeep, UpgradePolicy,
@@ -50,6 +53,7 @@ pub use sink::{ModeSpec, NatsSpec, NotifySpec, SinkSpec};
 pub use strategy::{CapacitySpec, StepSpec, StrategySpec, StrategyType};
 pub use upgrade::{UpgradeDocument, UpgradeDocumentSpec};
 pub use workload::{WorkloadDocument, WorkloadSpec};
+pub use written::written;
 
 /// The group and version of our resources.
 pub const API_VERSION: &str = "segue.dev/v1alpha1";

@@ -1,18 +1,25 @@
 //! `segue upgrade list|get|watch|wait|start|pause|resume|promote|rollback|retry|explain`.
 
-mod follow;
+mod ask;
+mod explain;
+mod rehearse;
+mod screen;
+mod story;
+mod terminal;
 mod text;
+mod wait;
+mod watch;
 
 use super::{
     Failure, Format, Server,
     client::{Upgrades, find},
     object,
 };
+pub(super) use text::policy as policy_table;
+
+use ask::{Asking, Start};
 use clap::Subcommand;
-use segue_proto::control::{
-    ExplainUpgradeRequest, ListUpgradesRequest, PromoteUpgradeRequest, RollbackUpgradeRequest,
-    StartUpgradeRequest, Upgrade, UpgradeCommandRequest,
-};
+use segue_proto::control::{ListUpgradesRequest, Upgrade};
 
 /// `segue upgrade`
 #[derive(Debug, clap::Args)]
@@ -37,41 +44,34 @@ pub struct Args {
 enum Verb {
     /// All upgrades, those that are over too
     List,
-    /// Where an upgrade stands, and how it came there
+    /// Where an upgrade stands, how it came there, and the policy that holds (with -o yaml: where
+    /// each of its values comes from)
     Get(Named),
-    /// Where upgrades stand now, then every change
-    Watch {
-        /// The upgrade; without it, all
-        name: Option<String>,
-    },
+    /// One screen, redrawn in place, until the upgrade is over: exit code 0 where it succeeded, 1
+    /// where it did not
+    Watch(watch::Args),
     /// Wait until an upgrade is over: exit code 0 where it succeeded, 1 where it did not
-    Wait(follow::Wait),
+    Wait(wait::Args),
     /// Start an upgrade that waits for it, or make one with --service and --to
     Start(Start),
     /// Stand still at the present weight; failures still roll back
-    Pause(Named),
+    Pause(Asking),
     /// Go on
-    Resume(Named),
+    Resume(Asking),
     /// End the present hold: on to the next step
     Promote {
         #[command(flatten)]
-        named: Named,
+        asking: Asking,
         /// Straight to 100 %
         #[arg(long)]
         full: bool,
     },
     /// Everything back to the old version, at once
-    Rollback {
-        #[command(flatten)]
-        named: Named,
-        /// Why, for the history
-        #[arg(long, default_value = "")]
-        reason: String,
-    },
+    Rollback(Asking),
     /// Try an upgrade that was rolled back once more
-    Retry(Named),
-    /// What was decided and why, oldest first; with -o json the inputs too
-    Explain(Named),
+    Retry(Asking),
+    /// What was decided and why, as a story; with -o json the lines of the log with their inputs
+    Explain(explain::Args),
 }
 
 /// One upgrade.
@@ -79,19 +79,6 @@ enum Verb {
 struct Named {
     /// The upgrade
     name: String,
-}
-
-#[derive(Debug, clap::Args)]
-struct Start {
-    /// The upgrade that waits
-    #[arg(required_unless_present = "service")]
-    name: Option<String>,
-    /// Make an upgrade of this service
-    #[arg(long, requires = "to", conflicts_with = "name")]
-    service: Option<String>,
-    /// The version that is to serve
-    #[arg(long, requires = "service")]
-    to: Option<String>,
 }
 
 /// Runs the verb.
@@ -102,8 +89,10 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         output,
         verb,
     } = args;
+    let upgrades = server.upgrades().await?;
     let mut session = Session {
-        upgrades: server.upgrades().await?,
+        server,
+        upgrades,
         namespace,
         output,
     };
@@ -113,21 +102,22 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             let upgrade = session.find(&named.name).await?;
             session.show(&upgrade)
         }
-        Verb::Watch { name } => follow::watch(&mut session, name.as_deref()).await,
-        Verb::Wait(wait) => follow::wait(&mut session, &wait).await,
+        Verb::Watch(args) => watch::run(session, args).await,
+        Verb::Wait(args) => wait::run(&mut session, &args).await,
         Verb::Start(start) => session.start(start).await,
-        Verb::Pause(named) => session.pause(&named.name).await,
-        Verb::Resume(named) => session.resume(&named.name).await,
-        Verb::Promote { named, full } => session.promote(&named.name, full).await,
-        Verb::Rollback { named, reason } => session.rollback(&named.name, reason).await,
-        Verb::Retry(named) => session.retry(&named.name).await,
-        Verb::Explain(named) => session.explain(&named.name).await,
+        Verb::Pause(asking) => session.pause(asking).await,
+        Verb::Resume(asking) => session.resume(asking).await,
+        Verb::Promote { asking, full } => session.promote(asking, full).await,
+        Verb::Rollback(asking) => session.rollback(asking).await,
+        Verb::Retry(asking) => session.retry(asking).await,
+        Verb::Explain(args) => explain::run(&mut session, &args).await,
     }
 }
 
 /// A connection and how its answers are written.
 #[derive(Debug)]
 struct Session {
+    server: Server,
     upgrades: Upgrades,
     namespace: Option<String>,
     output: Format,
@@ -135,7 +125,8 @@ struct Session {
 
 impl Session {
     async fn find(&mut self, name: &str) -> Result<Upgrade, Failure> {
-        find(&mut self.upgrades, self.namespace.as_deref(), name).await
+        let namespace = self.namespace.as_deref();
+        find(&self.server, &mut self.upgrades, namespace, name).await
     }
 
     fn show(&self, upgrade: &Upgrade) -> Result<(), Failure> {
@@ -150,122 +141,13 @@ impl Session {
     }
 
     async fn list(&mut self) -> Result<(), Failure> {
-        let request = ListUpgradesRequest {
+        let request = self.server.request(ListUpgradesRequest {
             namespace: self.namespace.clone().unwrap_or_default(),
-        };
+        });
         let list = self.upgrades.list_upgrades(request).await?.into_inner();
         let items = list.upgrades.iter().map(object::upgrade);
         self.output.write(&object::list("UpgradeList", items), || {
             text::list(&list.upgrades)
         })
     }
-
-    async fn start(&mut self, start: Start) -> Result<(), Failure> {
-        let request = match (start.name, start.service) {
-            (Some(name), _) => {
-                let upgrade = self.find(&name).await?;
-                StartUpgradeRequest {
-                    namespace: upgrade.namespace,
-                    name: upgrade.name,
-                    request_id: request_id(),
-                    ..StartUpgradeRequest::default()
-                }
-            }
-            (None, service) => {
-                let service = service.unwrap_or_default();
-                let (namespace, service) = match (service.split_once('/'), &self.namespace) {
-                    (Some((namespace, name)), _) => (namespace.to_owned(), name.to_owned()),
-                    (None, Some(namespace)) => (namespace.clone(), service),
-                    (None, None) => {
-                        return Err(Failure::Usage(
-                            "say in which namespace the service is, with -n or --service NAMESPACE/NAME"
-                                .to_owned(),
-                        ));
-                    }
-                };
-                StartUpgradeRequest {
-                    namespace,
-                    service,
-                    to: start.to.unwrap_or_default(),
-                    request_id: request_id(),
-                    ..StartUpgradeRequest::default()
-                }
-            }
-        };
-        let upgrade = self.upgrades.start_upgrade(request).await?.into_inner();
-        self.answer(&upgrade)
-    }
-
-    async fn command(&mut self, name: &str) -> Result<UpgradeCommandRequest, Failure> {
-        let upgrade = self.find(name).await?;
-        Ok(UpgradeCommandRequest {
-            namespace: upgrade.namespace,
-            name: upgrade.name,
-            request_id: request_id(),
-            ..UpgradeCommandRequest::default()
-        })
-    }
-
-    async fn pause(&mut self, name: &str) -> Result<(), Failure> {
-        let request = self.command(name).await?;
-        let upgrade = self.upgrades.pause_upgrade(request).await?.into_inner();
-        self.answer(&upgrade)
-    }
-
-    async fn resume(&mut self, name: &str) -> Result<(), Failure> {
-        let request = self.command(name).await?;
-        let upgrade = self.upgrades.resume_upgrade(request).await?.into_inner();
-        self.answer(&upgrade)
-    }
-
-    async fn retry(&mut self, name: &str) -> Result<(), Failure> {
-        let request = self.command(name).await?;
-        let upgrade = self.upgrades.retry_upgrade(request).await?.into_inner();
-        self.answer(&upgrade)
-    }
-
-    async fn promote(&mut self, name: &str, full: bool) -> Result<(), Failure> {
-        let upgrade = self.find(name).await?;
-        let request = PromoteUpgradeRequest {
-            namespace: upgrade.namespace,
-            name: upgrade.name,
-            request_id: request_id(),
-            resource_version: 0,
-            full,
-        };
-        let upgrade = self.upgrades.promote_upgrade(request).await?.into_inner();
-        self.answer(&upgrade)
-    }
-
-    async fn rollback(&mut self, name: &str, reason: String) -> Result<(), Failure> {
-        let upgrade = self.find(name).await?;
-        let request = RollbackUpgradeRequest {
-            namespace: upgrade.namespace,
-            name: upgrade.name,
-            request_id: request_id(),
-            resource_version: 0,
-            reason,
-        };
-        let upgrade = self.upgrades.rollback_upgrade(request).await?.into_inner();
-        self.answer(&upgrade)
-    }
-
-    async fn explain(&mut self, name: &str) -> Result<(), Failure> {
-        let upgrade = self.find(name).await?;
-        let request = ExplainUpgradeRequest {
-            namespace: upgrade.namespace,
-            name: upgrade.name,
-        };
-        let mut decisions = self.upgrades.explain_upgrade(request).await?.into_inner();
-        while let Some(decision) = decisions.message().await? {
-            self.output
-                .write_next(&object::decision(&decision), || text::decision(&decision))?;
-        }
-        Ok(())
-    }
-}
-
-/// Sent anew by the transport, a verb is obeyed once.
-fn request_id() -> String {
-    format!("{:032x}", fastrand::u128(..))
 }

@@ -1,7 +1,7 @@
 //! Upgrades as text for people.
 
 use crate::verbs::{table::table, time};
-use segue_proto::control::{Decision, Upgrade, UpgradeStatus, VersionStatus};
+use segue_proto::control::{PolicyField, Upgrade, UpgradeStatus, VersionStatus};
 use std::{fmt::Write as _, time::SystemTime};
 
 /// The table of `list`.
@@ -26,6 +26,7 @@ pub(super) fn list(upgrades: &[Upgrade]) -> String {
                 phase(&status),
                 percent(status.weight),
                 applied(&status),
+                short_verdict(&status),
                 created.map(time::ago).unwrap_or_default(),
             ]
         })
@@ -40,6 +41,7 @@ pub(super) fn list(upgrades: &[Upgrade]) -> String {
             "PHASE",
             "WEIGHT",
             "APPLIED",
+            "VERDICT",
             "AGE",
         ],
         &rows,
@@ -57,10 +59,55 @@ pub(super) fn line(upgrade: &Upgrade) -> String {
         percent(status.weight),
         applied(&status),
     );
+    let verdict = short_verdict(&status);
+    if !verdict.is_empty() {
+        let _infallible = write!(line, ", {verdict}");
+    }
     if !status.message.is_empty() {
         let _infallible = write!(line, " - {}", status.message);
     }
     line
+}
+
+/// How it ended: succeeded, or the reason why not; None: it goes on.
+pub(super) fn outcome(upgrade: &Upgrade) -> Option<Result<(), String>> {
+    let status = upgrade.status.as_ref()?;
+    match status.phase.as_str() {
+        "Succeeded" => Some(Ok(())),
+        "RolledBack" => Some(Err(match status.rollback_reason.as_str() {
+            "" => "rolled back".to_owned(),
+            reason => format!("rolled back: {reason}"),
+        })),
+        _ => None,
+    }
+}
+
+/// `not worse`, while something is analysed.
+fn short_verdict(status: &UpgradeStatus) -> String {
+    let judged = matches!(
+        status.phase.as_str(),
+        "WarmUp" | "Shifting" | "RollbackWindow"
+    );
+    match &status.judgement {
+        Some(judgement) if judged => verdict(&judgement.verdict).to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// A verdict for people.
+pub(super) fn verdict(verdict: &str) -> &str {
+    match verdict {
+        "NotYet" => "not yet",
+        "NotWorse" => "not worse",
+        "Worse" => "worse",
+        other => other,
+    }
+}
+
+/// A value of the effective policy.
+pub(super) fn policy_value<'a>(status: &'a UpgradeStatus, path: &str) -> Option<&'a str> {
+    let field = status.policy.iter().find(|field| field.path == path)?;
+    Some(&field.value)
 }
 
 /// Everything that people want to know of one upgrade.
@@ -91,6 +138,13 @@ pub(super) fn describe(upgrade: &Upgrade) -> String {
         field(name, side.as_ref().map(version).unwrap_or_default());
     }
     field("Drained", status.drained.join(", "));
+    field("Why back", status.rollback_reason.clone());
+    if let Some(judgement) = &status.judgement {
+        field("Verdict", verdict(&judgement.verdict).to_owned());
+        for finding in &judgement.findings {
+            field("", finding.text.clone());
+        }
+    }
     for condition in status
         .conditions
         .iter()
@@ -106,7 +160,26 @@ pub(super) fn describe(upgrade: &Upgrade) -> String {
     }
     text.push('\n');
     text.push_str(&history(&status));
+    if !status.policy.is_empty() {
+        text.push('\n');
+        text.push_str(&policy(&status.policy));
+    }
     text
+}
+
+/// The effective policy, with where each value comes from.
+pub(in crate::verbs) fn policy(fields: &[PolicyField]) -> String {
+    let rows: Vec<Vec<String>> = fields
+        .iter()
+        .map(|field| {
+            vec![
+                field.path.clone(),
+                field.value.clone(),
+                field.source.clone(),
+            ]
+        })
+        .collect();
+    table(&["POLICY", "VALUE", "SOURCE"], &rows)
 }
 
 fn history(status: &UpgradeStatus) -> String {
@@ -138,17 +211,6 @@ where
         }
         _ => String::new(),
     }
-}
-
-/// One line of the decision log.
-pub(super) fn decision(decision: &Decision) -> String {
-    format!(
-        "{}  {:<15} {:<18} {}",
-        decision.at.map(|at| at.to_string()).unwrap_or_default(),
-        decision.phase,
-        decision.rule,
-        decision.verdict
-    )
 }
 
 fn version(version: &VersionStatus) -> String {

@@ -117,7 +117,7 @@ fn an_upgrade_can_be_made_by_hand_before_its_instances_are_there() {
     mesh.finish();
     assert_eq!(mesh.phase(), Some(Phase::Succeeded));
     let already = mesh.ask(to("v2"), Command::Start);
-    assert!(matches!(already, Err(Refusal::NotNow(_))), "{already:?}");
+    assert!(matches!(already, Err(Refusal::Exists(_))), "{already:?}");
 }
 
 #[test]

@@ -17,14 +17,7 @@ use std::{
 /// The catalog that these documents make.
 pub(super) fn catalog(documents: &[Document]) -> Result<Catalog, Vec<Invalid>> {
     let mut wrong = duplicates(documents);
-    let mut policies = Policies::default();
-    for document in documents {
-        match &document.resource {
-            Resource::Policy(policy) => policies.add(policy),
-            Resource::ClusterPolicy(policy) => policies.add_cluster(policy),
-            _ => {}
-        }
-    }
+    let policies = policies(documents);
     for document in documents {
         if let Resource::Policy(policy) = &document.resource {
             wrong.append(&mut policies.crossings(document, policy));
@@ -43,13 +36,29 @@ pub(super) fn catalog(documents: &[Document]) -> Result<Catalog, Vec<Invalid>> {
     Ok(catalog)
 }
 
+/// The policies among these documents.
+pub(super) fn policies(documents: &[Document]) -> Policies<'_> {
+    let mut policies = Policies::default();
+    for document in documents {
+        match &document.resource {
+            Resource::Policy(policy) => policies.add(policy),
+            Resource::ClusterPolicy(policy) => policies.add_cluster(policy),
+            _ => {}
+        }
+    }
+    policies
+}
+
 fn add(catalog: &mut Catalog, document: &Document, policies: &Policies<'_>) {
     match &document.resource {
         Resource::Service(service) => {
-            let policy = policies.of(service);
+            let (policy, fields) = policies.of(&service.key);
             catalog
                 .policies
                 .insert(service.key.clone(), Arc::new(policy));
+            catalog
+                .policy_fields
+                .insert(service.key.clone(), fields.into());
             catalog
                 .services
                 .insert(service.key.clone(), Arc::new(service.clone()));

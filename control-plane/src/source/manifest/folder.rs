@@ -36,6 +36,25 @@ pub(super) fn files(dir: &Path) -> Result<Vec<File>, Invalid> {
     Ok(files)
 }
 
+/// Reads one manifest, whatever it is called, or all of a folder; named by their whole path.
+pub(super) fn files_at(path: &Path) -> Result<Vec<File>, Invalid> {
+    let shown = path.display().to_string();
+    if path.is_dir() {
+        let mut files = files(path)?;
+        for file in &mut files {
+            file.name = path.join(&file.name).display().to_string();
+        }
+        return Ok(files);
+    }
+    match read(path) {
+        Ok(text) => Ok(vec![File { name: shown, text }]),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(about(shown, "there is no such file or folder".to_owned()))
+        }
+        Err(error) => Err(about(shown, format!("it can't be read: {error}"))),
+    }
+}
+
 /// Tells whether anything has changed, without reading: names, sizes, times.
 pub(super) fn fingerprint(dir: &Path) -> Vec<(String, u64, Option<SystemTime>)> {
     let manifests = manifests(dir).unwrap_or_default();

@@ -9,6 +9,7 @@
 //! folder is valid or nothing of it counts; the reader keeps the last good catalog in force.
 
 mod assemble;
+mod check;
 mod document;
 mod folder;
 mod invalid;
@@ -19,6 +20,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Checked, check, read_policy};
 pub use invalid::Invalid;
 pub use watch::watch;
 

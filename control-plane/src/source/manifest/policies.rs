@@ -2,8 +2,8 @@
 
 use super::{Invalid, document::Document};
 use crate::{
-    model::{Key, Policy, Service},
-    resource::{ClusterUpgradePolicy, Limits, PolicySpec, UpgradePolicy, effective},
+    model::{Key, Policy, PolicyField, ServiceKey},
+    resource::{ClusterUpgradePolicy, Layer, LimitsOf, UpgradePolicy, effective_with_sources},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ impl<'a> Policies<'a> {
         let Some(cluster) = self.mesh_wide(&key.namespace) else {
             return Vec::new();
         };
-        let owner = format!("ClusterUpgradePolicy {}", cluster.metadata.name);
+        let owner = name_of(cluster);
         cluster
             .spec
             .limits
@@ -49,23 +49,40 @@ impl<'a> Policies<'a> {
             .collect()
     }
 
-    /// The effective policy of a service.
-    pub(super) fn of(&self, service: &Service) -> Policy {
-        let namespace = &service.key.namespace;
+    /// The effective policy of a service, and its fields with their sources.
+    pub(super) fn of(&self, service: &ServiceKey) -> (Policy, Vec<PolicyField>) {
+        let namespace = &service.namespace;
         let cluster = self.mesh_wide(namespace);
         let mine = |target: Option<&str>| {
             self.namespaced
                 .iter()
                 .find(|(key, policy)| key.namespace == *namespace && target_of(policy) == target)
-                .map(|(_, policy)| &policy.spec)
+                .map(|(key, policy)| Layer {
+                    source: format!("UpgradePolicy {key}"),
+                    spec: &policy.spec,
+                })
         };
-        let layers: [Option<&PolicySpec>; 3] = [
-            cluster.map(|policy| &policy.spec.defaults),
-            mine(None),
-            mine(Some(&service.key.name)),
-        ];
-        let limits = cluster.map_or_else(Limits::default, |policy| policy.spec.limits);
-        effective(layers.into_iter().flatten(), limits)
+        let owner = cluster.map_or_else(String::new, name_of);
+        let mesh_wide = cluster.map(|policy| Layer {
+            source: owner.clone(),
+            spec: &policy.spec.defaults,
+        });
+        let layers: Vec<Layer<'_>> = [mesh_wide, mine(None), mine(Some(&service.name))]
+            .into_iter()
+            .flatten()
+            .collect();
+        let limits = cluster.map(|policy| LimitsOf {
+            owner: &owner,
+            limits: policy.spec.limits,
+        });
+        effective_with_sources(&layers, limits.as_ref())
+    }
+
+    /// The services that policies name, whether they exist or not.
+    pub(super) fn targets(&self) -> impl Iterator<Item = ServiceKey> {
+        self.namespaced.iter().filter_map(|(key, policy)| {
+            target_of(policy).map(|name| Key::new(&key.namespace, name))
+        })
     }
 
     /// What is valid but has no effect.
@@ -127,6 +144,10 @@ impl<'a> Policies<'a> {
             }
         }
     }
+}
+
+fn name_of(policy: &ClusterUpgradePolicy) -> String {
+    format!("ClusterUpgradePolicy {}", policy.metadata.name)
 }
 
 fn target_of(policy: &UpgradePolicy) -> Option<&str> {

@@ -1,6 +1,8 @@
 //! The control API over loopback, with a real engine behind it.
 
-use super::{proxy_service, upgrade_service};
+mod answering;
+
+use super::{proxy_service, reflection, upgrade_service};
 use crate::{
     engine::{
         Engine, Handle, Inputs, Journal, Outputs,
@@ -36,6 +38,7 @@ struct Running {
     _state: TempDir,
     catalogs: mpsc::Sender<Catalog>,
     stop: watch::Sender<bool>,
+    address: String,
     upgrades: UpgradeServiceClient<Channel>,
     proxies: ProxyServiceClient<Channel>,
 }
@@ -95,12 +98,14 @@ async fn running() -> Running {
         tonic::transport::Server::builder()
             .add_service(upgrade_service(handle.clone()))
             .add_service(proxy_service(handle))
+            .add_service(reflection().unwrap())
             .serve_with_incoming(incoming),
     );
     Running {
         _state: state,
         catalogs,
         stop,
+        address: address.clone(),
         upgrades: UpgradeServiceClient::connect(address.clone())
             .await
             .unwrap(),

@@ -1,0 +1,71 @@
+//! Refusals as gRPC knows them: a code, a sentence, and details that programs can read
+//! (`google.rpc`, error model of AIP-193).
+
+use crate::engine::Refusal;
+use std::time::Duration;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// `ErrorInfo.domain`
+const DOMAIN: &str = "segue.dev";
+/// `ResourceInfo.resource_type` of an upgrade.
+pub(super) const UPGRADE: &str = "segue.dev/Upgrade";
+/// `ResourceInfo.resource_type` of a proxy.
+pub(super) const PROXY: &str = "segue.dev/Proxy";
+/// When to ask again, where the control plane can't answer now.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the engine refused of an upgrade or a service of this name.
+pub(super) fn refusal(refusal: &Refusal, name: &str) -> Status {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::NotFound(_) => not_found(UPGRADE, name, message),
+        Refusal::Exists(_) => {
+            let mut details = info("EXISTS");
+            details.set_resource_info(UPGRADE, name, "", &message);
+            with(Code::AlreadyExists, message, details)
+        }
+        Refusal::NotNow(_) => {
+            let mut details = info("NOT_NOW");
+            details.add_precondition_failure_violation("STATE", name, &message);
+            with(Code::FailedPrecondition, message, details)
+        }
+        Refusal::MovedOn(_) => {
+            let mut details = info("MOVED_ON");
+            details.add_precondition_failure_violation("RESOURCE_VERSION", name, &message);
+            with(Code::Aborted, message, details)
+        }
+        Refusal::Unavailable(_) => {
+            let mut details = info("UNAVAILABLE");
+            details.set_retry_info(Some(AGAIN));
+            with(Code::Unavailable, message, details)
+        }
+    }
+}
+
+/// There is no such thing.
+pub(super) fn not_found(kind: &str, name: &str, message: String) -> Status {
+    let mut details = info("NOT_FOUND");
+    details.set_resource_info(kind, name, "", &message);
+    with(Code::NotFound, message, details)
+}
+
+/// A field of the request is wrong by itself.
+pub(super) fn bad_field(field: &str, message: impl Into<String>) -> Status {
+    let message = message.into();
+    let mut details = info("INVALID_ARGUMENT");
+    details.add_bad_request_violation(field, &message);
+    with(
+        Code::InvalidArgument,
+        format!("{field}: {message}"),
+        details,
+    )
+}
+
+fn info(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, std::collections::HashMap::new())
+}
+
+fn with(code: Code, message: String, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message, details)
+}

@@ -1,0 +1,317 @@
+//! An effective policy as a document would write it: the way back from the model to the notation.
+//!
+//! What stands here is in force, whatever a document says. A field that the model gets and this
+//! page does not know is an error of the compiler.
+
+use super::Period;
+use crate::model::{
+    Affinity, Analysis, Capacity, ContentMode, ExtraMetric, MetricSource, OnLowTraffic, Policy,
+    Ppm, SameSite, Share, Sink, Start, Step,
+};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// The `spec` that asks for exactly this policy.
+pub fn written(policy: &Policy) -> Value {
+    let Policy {
+        steps,
+        capacity,
+        affinity,
+        drain,
+        health,
+        analysis,
+        rollback,
+        start,
+        progress_deadline,
+        notify,
+    } = policy;
+    json!({
+        "strategy": strategy(steps, *capacity),
+        "sessionAffinity": affinity_of(affinity),
+        "drain": {
+            "timeout": period(drain.timeout),
+            "sessionTimeout": period(drain.session_timeout),
+        },
+        "health": {
+            "interval": period(health.interval),
+            "failureThreshold": health.failure_threshold,
+        },
+        "analysis": analysis_of(analysis),
+        "rollback": {"window": period(rollback.window)},
+        "start": match start {
+            Start::Auto => "Auto",
+            Start::Manual => "Manual",
+        },
+        "progressDeadline": period(*progress_deadline),
+        "notify": notify.iter().map(sink).collect::<Vec<_>>(),
+    })
+}
+
+fn strategy(steps: &[Step], capacity: Capacity) -> Value {
+    let all_at_once = matches!(steps, [only] if only.hold.is_zero() && !only.manual);
+    let mut strategy = json!({
+        "type": if all_at_once { "BlueGreen" } else { "Canary" },
+        "capacity": match capacity {
+            Capacity::Match => "Match",
+            Capacity::Full => "Full",
+        },
+    });
+    // BlueGreen has its one step by its name.
+    if !all_at_once {
+        set(
+            &mut strategy,
+            "steps",
+            steps.iter().map(step).collect::<Value>(),
+        );
+    }
+    strategy
+}
+
+fn step(step: &Step) -> Value {
+    let mut written = json!({"weight": share(step.weight)});
+    if !step.hold.is_zero() {
+        set(&mut written, "hold", period(step.hold));
+    }
+    if step.manual {
+        set(&mut written, "manual", true.into());
+    }
+    written
+}
+
+fn affinity_of(affinity: &Affinity) -> Value {
+    let Affinity::Cookie {
+        name,
+        ttl,
+        path,
+        same_site,
+        secure,
+    } = affinity
+    else {
+        return json!({"type": "None"});
+    };
+    let mut cookie = json!({
+        "ttl": period(*ttl),
+        "path": path,
+        "sameSite": match same_site {
+            SameSite::Lax => "Lax",
+            SameSite::Strict => "Strict",
+            SameSite::None => "None",
+        },
+        "secure": if *secure { json!(true) } else { json!("Auto") },
+    });
+    if let Some(name) = name {
+        set(&mut cookie, "name", name.as_str().into());
+    }
+    json!({"type": "Cookie", "cookie": cookie, "scope": "Version", "onStep": "Pin"})
+}
+
+fn analysis_of(analysis: &Analysis) -> Value {
+    let Analysis {
+        interval,
+        warm_up,
+        min_requests,
+        max_wait,
+        on_low_traffic,
+        confidence,
+        success_rate,
+        latency,
+        metrics,
+    } = analysis;
+    let mut written = json!({
+        "interval": period(*interval),
+        "warmUp": period(*warm_up),
+        "minRequests": min_requests,
+        "maxWait": period(*max_wait),
+        "onLowTraffic": match on_low_traffic {
+            OnLowTraffic::Proceed => "Proceed",
+            OnLowTraffic::RollBack => "RollBack",
+            OnLowTraffic::Pause => "Pause",
+        },
+        "confidence": fraction(*confidence),
+        "successRate": {
+            "min": percent(success_rate.min),
+            "maxDrop": percent(success_rate.max_drop),
+        },
+        "latency": {
+            "quantile": fraction(latency.quantile),
+            "maxIncrease": format!("{}%", percent(latency.max_increase)),
+        },
+    });
+    if !metrics.is_empty() {
+        set(
+            &mut written,
+            "metrics",
+            metrics.iter().map(metric).collect::<Value>(),
+        );
+    }
+    written
+}
+
+fn metric(metric: &ExtraMetric) -> Value {
+    let mut written = json!({
+        "name": metric.name,
+        "interval": period(metric.interval),
+        "failureThreshold": metric.failure_threshold,
+    });
+    match &metric.source {
+        MetricSource::Prometheus {
+            address,
+            query,
+            min,
+            max,
+        } => {
+            let mut source = json!({"address": address, "query": query});
+            for (name, bound) in [("min", min), ("max", max)] {
+                if let Some(bound) = bound {
+                    set(&mut source, name, bound.as_str().into());
+                }
+            }
+            set(&mut written, "prometheus", source);
+        }
+        MetricSource::Webhook { url, timeout } => set(
+            &mut written,
+            "webhook",
+            json!({"url": url, "timeout": period(*timeout)}),
+        ),
+    }
+    written
+}
+
+fn sink(sink: &Sink) -> Value {
+    match sink {
+        Sink::CloudEvents { sink, mode } => json!({"cloudEvents": {
+            "sink": sink,
+            "mode": match mode {
+                ContentMode::Structured => "structured",
+                ContentMode::Binary => "binary",
+            },
+        }}),
+        Sink::Nats {
+            server,
+            subject,
+            jet_stream,
+        } => json!({"nats": {"server": server, "subject": subject, "jetStream": jet_stream}}),
+    }
+}
+
+fn set(object: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
+}
+
+fn period(duration: Duration) -> Value {
+    Period(duration).to_string().into()
+}
+
+fn share(share: Share) -> Value {
+    number(share.basis_points().into(), 100)
+}
+
+fn percent(ppm: Ppm) -> Value {
+    number(ppm.0, 10_000)
+}
+
+fn fraction(ppm: Ppm) -> Value {
+    number(ppm.0, 1_000_000)
+}
+
+/// `parts / of`, whole where it is whole.
+fn number(parts: u32, of: u32) -> Value {
+    if parts.is_multiple_of(of) {
+        (parts / of).into()
+    } else {
+        (f64::from(parts) / f64::from(of)).into()
+    }
+}
+
+/// A value in YAML's flow style, on one line: `[{weight: 5, hold: 10m}, {weight: 100}]`.
+pub(super) fn flow(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(flow).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(fields) => format!("{{{}}}", flow_fields(fields)),
+        Value::String(text) if is_plain(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn flow_fields(fields: &Map<String, Value>) -> String {
+    // Steps read as people write them: the weight before the hold.
+    let (first, rest): (Vec<_>, Vec<_>) = fields
+        .iter()
+        .partition(|(name, _)| matches!(name.as_str(), "weight" | "name"));
+    let fields: Vec<String> = first
+        .into_iter()
+        .chain(rest)
+        .map(|(name, value)| format!("{name}: {}", flow(value)))
+        .collect();
+    fields.join(", ")
+}
+
+/// True where YAML reads the text back as the same text without quotes.
+fn is_plain(text: &str) -> bool {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "-_./%".contains(c);
+    let looks_typed = text.parse::<f64>().is_ok()
+        || ["true", "false", "null", "yes", "no", "on", "off", "~", "-"]
+            .contains(&text.to_ascii_lowercase().as_str());
+    !text.is_empty() && text.chars().all(harmless) && !looks_typed && !text.starts_with(['%', '-'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::{Limits, PolicySpec, effective};
+
+    #[test]
+    fn the_norms_written_and_read_are_the_norms() {
+        let norms = Policy::default();
+        let spec: PolicySpec = serde_json::from_value(written(&norms)).unwrap();
+        assert_eq!(effective([&spec], Limits::default()), norms);
+    }
+
+    #[test]
+    fn blue_green_with_a_cookie_survives_writing_and_reading() {
+        let policy = Policy {
+            steps: vec![Step {
+                weight: Share::ALL,
+                hold: Duration::ZERO,
+                manual: false,
+            }],
+            affinity: Affinity::Cookie {
+                name: Some("cart".to_owned()),
+                ttl: Duration::from_secs(90),
+                path: "/shop".to_owned(),
+                same_site: SameSite::Strict,
+                secure: true,
+            },
+            start: Start::Manual,
+            ..Policy::default()
+        };
+        let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
+        assert_eq!(effective([&spec], Limits::default()), policy);
+    }
+
+    #[test]
+    fn values_stand_on_one_line_as_people_write_them() {
+        let steps = written(&Policy::default())["strategy"]["steps"].clone();
+        assert_eq!(
+            flow(&steps),
+            "[{weight: 5, hold: 10m}, {weight: 25, hold: 5m}, {weight: 50, hold: 5m}, {weight: 100}]"
+        );
+        assert_eq!(
+            flow(&json!([{"cloudEvents": {"sink": "http://events.ops.svc/"}}])),
+            "[{cloudEvents: {sink: \"http://events.ops.svc/\"}}]"
+        );
+        for (text, shown) in [
+            ("20%", "20%"),
+            ("true", "\"true\""),
+            ("0.5", "\"0.5\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(flow(&json!(text)), shown);
+        }
+    }
+}
