@@ -7,7 +7,7 @@ use super::{
     summary::percent,
     text::{clock, count, milliseconds},
 };
-use segue_proto::control::UpgradeStatus;
+use segue_proto::control::{Judgement, UpgradeStatus};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The block of lines for a terminal.
@@ -24,6 +24,9 @@ pub(super) fn block(evidence: &Evidence, elapsed: Duration, now: u64) -> Vec<Str
             line("weight", weight(evidence, &course, status.weight));
             line("proxies", applied(status));
             line("next", next(status, now));
+            if let Some(judgement) = &status.judgement {
+                line("verdict", verdict(judgement));
+            }
         }
     }
     let second = evidence.now();
@@ -110,6 +113,21 @@ fn phase(status: &UpgradeStatus) -> String {
     }
 }
 
+/// What analysis said last, and when it may know more.
+fn verdict(judgement: &Judgement) -> String {
+    let word = match judgement.verdict.as_str() {
+        "NotYet" => "not yet known",
+        "NotWorse" => "not worse",
+        "Worse" => "worse",
+        other => other,
+    };
+    let requests = count(judgement.requests);
+    let eta = judgement.eta.as_ref().map_or_else(String::new, |eta| {
+        format!(", decided in about {} s", eta.seconds)
+    });
+    format!("{word} after {requests} requests of this step{eta}")
+}
+
 fn weight(evidence: &Evidence, course: &Course, set: u32) -> String {
     let measured = course
         .steps
@@ -190,8 +208,33 @@ mod tests {
         evidence::Evidence,
         load::{Begun, Report},
     };
-    use segue_proto::control::{Applied, LaggingProxy};
+    use segue_proto::control::{Applied, Judgement, LaggingProxy};
     use std::time::Duration;
+
+    #[test]
+    fn a_verdict_is_shown_once_there_is_one() {
+        let mut evidence = evidence();
+        let shows = |evidence: &Evidence| {
+            let lines = block(evidence, Duration::from_secs(9), 9_000);
+            lines.into_iter().find(|line| line.contains("verdict"))
+        };
+        assert_eq!(shows(&evidence), None);
+        let status = evidence.upgrade.as_mut().unwrap().status.as_mut().unwrap();
+        status.judgement = Some(Judgement {
+            verdict: "NotYet".into(),
+            requests: 120,
+            eta: Some(prost_types::Duration {
+                seconds: 4,
+                nanos: 0,
+            }),
+            findings: Vec::new(),
+        });
+        let line = shows(&evidence).unwrap();
+        assert!(
+            line.ends_with("not yet known after 120 requests of this step, decided in about 4 s"),
+            "{line}"
+        );
+    }
 
     fn evidence() -> Evidence {
         let mut upgrade = upgrade("WarmUp", &[("WarmUp", 500, 1_000, Some(1_100))]);

@@ -351,6 +351,7 @@ mod tests {
             failed: 1,
             newest: [("v2".to_owned(), 1_410)].into(),
             events: vec![Event::Failed {
+                request: String::new(),
                 sent: 1_010,
                 at: 1_020,
                 version: Some("v2".into()),

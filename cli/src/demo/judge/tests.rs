@@ -29,6 +29,7 @@ fn moved(from: &str, to: &str, at: u64) -> Event {
 
 fn failed(version: Option<&str>, at: u64) -> Event {
     Event::Failed {
+        request: String::new(),
         sent: at - 1,
         at,
         version: version.map(str::to_owned),
@@ -241,6 +242,7 @@ fn a_fault_or_a_kill_that_never_came_is_a_problem() {
 
 fn failing(known: Known, kind: Kind) -> Event {
     Event::Failed {
+        request: String::new(),
         sent: 55,
         at: 56,
         version: Some("v2".into()),

@@ -3,6 +3,9 @@
 use super::report::Kind;
 use std::{error::Error, io};
 
+/// So much of a bad answer's text is kept.
+const SAID: usize = 160;
+
 /// An exchange without a good end.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
@@ -25,15 +28,20 @@ impl Failure {
         Self::new(Kind::TimedOut, "no answer in time")
     }
 
-    pub(super) fn status(status: http::StatusCode, version: Option<String>) -> Self {
+    /// A bad answer. What it says may name the instance that it is about.
+    pub(super) fn status(status: http::StatusCode, version: Option<String>, body: &[u8]) -> Self {
         let kind = if status.is_server_error() {
             Kind::ServerError
         } else {
             Kind::Status
         };
+        let said = String::from_utf8_lossy(body.get(..SAID).unwrap_or(body));
         Self {
             version,
-            ..Self::new(kind, status.to_string())
+            ..Self::new(
+                kind,
+                format!("{status}: {}", said.trim()).trim_end_matches(": "),
+            )
         }
     }
 

@@ -60,6 +60,9 @@ pub struct Args {
     /// Connect through this explicit proxy
     #[arg(long)]
     proxy: Option<SocketAddr>,
+    /// Its own name, with which the ids of its requests begin
+    #[arg(long, env = "SEGUE_LAB_WORKLOAD", default_value = "web")]
+    client: String,
     /// Streams open at a time
     #[arg(long, default_value_t = 20)]
     streams: u32,
@@ -82,6 +85,9 @@ struct Settings {
     /// New sessions per second, which last 5 to 15 s
     #[arg(long, default_value_t = 50)]
     new_sessions: u64,
+    /// No answer for so many seconds is a failure
+    #[arg(long, default_value_t = 2)]
+    timeout: u64,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -110,13 +116,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn run(args: Args) -> io::Result<()> {
-    let target = Target::resolve(
-        &args.host,
-        (args.http_port, args.tcp_port),
-        args.address,
-        args.proxy,
-    )
-    .await?;
+    let ports = (args.http_port, args.tcp_port);
+    let target = Target {
+        client: args.client.clone(),
+        timeout: Duration::from_secs(args.settings.timeout),
+        ..Target::resolve(&args.host, ports, args.address, args.proxy).await?
+    };
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     tokio::select! {

@@ -17,9 +17,6 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-/// No answer for so long is a failure.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Counts up evenly with time.
 struct Rate {
     per_second: u64,
@@ -141,7 +138,7 @@ async fn request(session: &mut Session, target: &Target, tally: &Shared, due: In
     let mut tally = tally.borrow_mut();
     match answer {
         Ok(version) => tally.answered(session, version, sent, due.elapsed()),
-        Err(failure) => tally.failed(session, failure, sent),
+        Err(failure) => tally.failed(session, session.request_id(target), failure, sent),
     }
 }
 

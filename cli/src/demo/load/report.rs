@@ -87,6 +87,8 @@ pub enum Event {
     },
     /// A request got no good answer.
     Failed {
+        /// Its id, which it carried in `x-lab-request`.
+        request: String,
         /// When it was sent.
         sent: u64,
         /// When that was known.
@@ -183,6 +185,7 @@ mod tests {
         report.latency.record(1234);
         report.answered.insert("v1".into(), 3);
         report.events.push(Event::Failed {
+            request: "web-1-1".into(),
             sent: 1,
             at: 2,
             version: Some("v2".into()),

@@ -4,7 +4,8 @@
 //! reuses its connection where its style says so, opens a new one where the server closed it, and
 //! repeats a request only where it can know that no byte of it was sent.
 
-use super::{failure::Failure, pace::TIMEOUT, report::Kind, target::Target};
+use super::{failure::Failure, report::Kind, target::Target};
+use crate::lab::app::seen::REQUEST_HEADER;
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Empty};
@@ -54,6 +55,7 @@ pub(super) struct Session {
     connection: Option<SendRequest<Empty<Bytes>>>,
     uses: u32,
     connecting: bool,
+    requests: u64,
 }
 
 impl Session {
@@ -67,13 +69,15 @@ impl Session {
             connection: None,
             uses: 0,
             connecting: false,
+            requests: 0,
         }
     }
 
     /// One request; the version that answered it well.
     pub(super) async fn get(&mut self, target: &Target) -> Result<String, Failure> {
         self.connecting = false;
-        let answer = timeout(TIMEOUT, self.exchange(target)).await;
+        self.requests += 1;
+        let answer = timeout(target.timeout, self.exchange(target)).await;
         let answer = answer.unwrap_or_else(|_| {
             // Nothing was sent: no version is to blame.
             Err(if self.connecting {
@@ -86,6 +90,11 @@ impl Session {
             self.hang_up();
         }
         answer
+    }
+
+    /// The id of its newest request, of all that reach a service the only one.
+    pub(super) fn request_id(&self, target: &Target) -> String {
+        format!("{}-{}-{}", target.client, self.id, self.requests)
     }
 
     /// Closes its connection.
@@ -135,7 +144,9 @@ impl Session {
     }
 
     fn request(&self, target: &Target) -> Result<Request<Empty<Bytes>>, Failure> {
-        let mut request = Request::get("/").header(header::HOST, &target.host);
+        let mut request = Request::get("/")
+            .header(header::HOST, &target.host)
+            .header(REQUEST_HEADER, self.request_id(target));
         if !self.jar.is_empty() {
             let cookies: Vec<_> = self.jar.iter().map(|(k, v)| format!("{k}={v}")).collect();
             request = request.header(header::COOKIE, cookies.join("; "));
@@ -160,14 +171,14 @@ impl Session {
             .get(VERSION_HEADER)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        body.collect().await?;
+        let body = body.collect().await?.to_bytes();
         match (head.status, version) {
             (http::StatusCode::OK, Some(version)) => Ok(version),
             (http::StatusCode::OK, None) => Err(Failure::new(
                 Kind::Other,
                 "200 that does not come from the application",
             )),
-            (status, version) => Err(Failure::status(status, version)),
+            (status, version) => Err(Failure::status(status, version, &body)),
         }
     }
 

@@ -6,7 +6,6 @@
 
 use super::{
     failure::Failure,
-    pace::TIMEOUT,
     report::{Channel, Kind},
     session::VERSION_HEADER,
     tally::{Shared, unix_ms},
@@ -116,13 +115,13 @@ async fn one(
 ) -> Result<(), Failure> {
     let (messages, body) = mpsc::channel(1);
     let request = request(target, StreamBody::new(ReceiverStream::new(body)))?;
-    let response = within(pool.send(target, request)).await?;
+    let response = within(target.timeout, pool.send(target, request)).await?;
     let mut body = accept(response, tally, version)?;
     let mut number = 0_u32;
     while Instant::now() < ends && !*stop.borrow() {
         let message = message(number);
         number += 1;
-        within(async {
+        within(target.timeout, async {
             messages
                 .send(Ok(Frame::data(message.clone())))
                 .await
@@ -136,11 +135,14 @@ async fn one(
         }
     }
     drop(messages);
-    within(trailers(&mut body)).await
+    within(target.timeout, trailers(&mut body)).await
 }
 
-async fn within<T>(exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    timeout(TIMEOUT, exchange)
+async fn within<T>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(limit, exchange)
         .await
         .unwrap_or_else(|_| Err(Failure::timed_out()))
 }
@@ -170,7 +172,7 @@ fn accept(
     if response.status() == http::StatusCode::OK {
         Ok(response.into_body())
     } else {
-        Err(Failure::status(response.status(), None))
+        Err(Failure::status(response.status(), None, &[]))
     }
 }
 

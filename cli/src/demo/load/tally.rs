@@ -98,7 +98,13 @@ impl Tally {
     }
 
     /// No good answer. The session keeps its version: the next good answer tells where it is.
-    pub(super) fn failed(&mut self, session: &Session, failure: Failure, sent: u64) {
+    pub(super) fn failed(
+        &mut self,
+        session: &Session,
+        request: String,
+        failure: Failure,
+        sent: u64,
+    ) {
         let (version, known) = match (failure.version, &session.version) {
             (Some(version), _) => (Some(version), Known::Answer),
             (None, Some(version)) => (Some(version.clone()), Known::Session),
@@ -109,6 +115,7 @@ impl Tally {
         }
         self.report.failed += 1;
         self.event(Event::Failed {
+            request,
             sent,
             at: unix_ms(),
             version,
@@ -229,9 +236,9 @@ mod tests {
     fn a_failure_counts_for_the_version_that_the_session_lives_on() {
         let mut tally = Tally::default();
         let mut session = Session::new(1, Style::KeepAlive, None);
-        tally.failed(&session, Failure::timed_out(), 5);
+        tally.failed(&session, String::new(), Failure::timed_out(), 5);
         tally.answered(&mut session, "v2".into(), 6, Duration::ZERO);
-        tally.failed(&session, Failure::timed_out(), 9);
+        tally.failed(&session, String::new(), Failure::timed_out(), 9);
         let report = tally.take(false);
         let known: Vec<_> = report
             .events

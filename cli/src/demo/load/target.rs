@@ -25,6 +25,10 @@ pub(super) struct Target {
     pub(super) tcp: SocketAddr,
     /// Connect here instead.
     pub(super) proxy: Option<SocketAddr>,
+    /// Who asks: the first part of every request's id.
+    pub(super) client: String,
+    /// No answer for so long is a failure.
+    pub(super) timeout: Duration,
 }
 
 impl Target {
@@ -55,6 +59,8 @@ impl Target {
             http: SocketAddr::new(address, ports.0),
             tcp: SocketAddr::new(address, ports.1),
             proxy,
+            client: String::new(),
+            timeout: Duration::MAX,
         })
     }
 

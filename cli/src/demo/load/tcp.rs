@@ -3,7 +3,6 @@
 
 use super::{
     failure::Failure,
-    pace::TIMEOUT,
     report::{Channel, Kind},
     tally::{Shared, unix_ms},
     target::Target,
@@ -49,12 +48,12 @@ async fn one(
     ends: Instant,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), Failure> {
-    let connected = timeout(TIMEOUT, target.connect_tcp()).await;
+    let connected = timeout(target.timeout, target.connect_tcp()).await;
     let stream = connected
         .map_err(|_| Failure::timed_out())?
         .map_err(|error| Failure::connect(&error))?;
     let mut stream = BufReader::new(stream);
-    let greeting = line(&mut stream).await?;
+    let greeting = line(&mut stream, target.timeout).await?;
     let named = greeting.split_whitespace().next().unwrap_or_default();
     tally.borrow_mut().identified(Channel::Tcp, named);
     *version = Some(named.to_owned());
@@ -63,7 +62,7 @@ async fn one(
         let sent = format!("{number}\n");
         number += 1;
         stream.write_all(sent.as_bytes()).await?;
-        let echoed = line(&mut stream).await?;
+        let echoed = line(&mut stream, target.timeout).await?;
         if echoed != sent {
             return Err(Failure::new(Kind::Other, "the echo differs"));
         }
@@ -73,15 +72,15 @@ async fn one(
         }
     }
     stream.shutdown().await?;
-    match read_line(&mut stream).await?.as_str() {
+    match read_line(&mut stream, target.timeout).await?.as_str() {
         "" => Ok(()),
         _ => Err(Failure::new(Kind::Other, "a line that nobody asked for")),
     }
 }
 
 /// The next line; its absence is a cut.
-async fn line(stream: &mut BufReader<TcpStream>) -> Result<String, Failure> {
-    let line = read_line(stream).await?;
+async fn line(stream: &mut BufReader<TcpStream>, limit: Duration) -> Result<String, Failure> {
+    let line = read_line(stream, limit).await?;
     if line.ends_with('\n') {
         Ok(line)
     } else {
@@ -89,9 +88,9 @@ async fn line(stream: &mut BufReader<TcpStream>) -> Result<String, Failure> {
     }
 }
 
-async fn read_line(stream: &mut BufReader<TcpStream>) -> Result<String, Failure> {
+async fn read_line(stream: &mut BufReader<TcpStream>, limit: Duration) -> Result<String, Failure> {
     let mut line = String::new();
-    timeout(TIMEOUT, stream.read_line(&mut line))
+    timeout(limit, stream.read_line(&mut line))
         .await
         .map_err(|_| Failure::timed_out())??;
     Ok(line)

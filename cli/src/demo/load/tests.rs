@@ -21,6 +21,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     rc::Rc,
+    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -121,6 +122,8 @@ fn target(http: SocketAddr, tcp: SocketAddr) -> Rc<Target> {
         http,
         tcp,
         proxy: None,
+        client: "web".into(),
+        timeout: Duration::from_secs(2),
     })
 }
 
@@ -128,6 +131,7 @@ const SETTINGS: Settings = Settings {
     rate: 500,
     sessions: 20,
     new_sessions: 50,
+    timeout: 2,
     seed: 7,
 };
 
@@ -200,7 +204,8 @@ fn a_bad_answer_is_a_failure_of_the_version_that_gave_it() {
         let report = until(&tally, |stop| pacer.run(stop), |report| report.failed > 0).await;
         assert!(matches!(
             &report.events[0],
-            Event::Failed { version: Some(version), kind: Kind::ServerError, .. } if version == "v2"
+            Event::Failed { version: Some(version), kind: Kind::ServerError, request, detail, .. }
+                if version == "v2" && request.starts_with("web-") && detail.ends_with(": hello")
         ));
         assert!(report.answered.is_empty());
     });

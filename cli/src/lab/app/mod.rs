@@ -1,29 +1,34 @@
 //! The lab's application, `segue-lab-app`: an ordinary server that knows nothing of Segue.
 //!
-//! It says with every answer which version and which instance gave it, and can turn bad in four ways, so that an upgrade
-//! to it has something to notice.
+//! It says with every answer which version and which instance gave it, can keep the ids of all requests that reached it,
+//! and can turn bad in four ways (SIGUSR1) and good again (SIGUSR2), so that an upgrade to it has something to notice.
 
 mod fault;
 mod http;
+pub mod seen;
 mod tcp;
 
 pub use fault::FaultKind;
 
-use ::http::HeaderValue;
+use ::http::{HeaderValue, Request};
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use fault::Fault;
+use fault::{Fault, Malady};
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use seen::Seen;
+use std::{
+    ffi::OsString, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
+    time::Instant,
 };
 
 /// A server for demonstrations: HTTP/1.1 and HTTP/2 on one port, echoed lines on another.
@@ -42,12 +47,54 @@ struct Flags {
     /// Where it echoes lines
     #[arg(long)]
     tcp: Option<SocketAddr>,
+    /// Where it appends the ids of the requests that reach it
+    #[arg(long, value_name = "FILE")]
+    seen: Option<PathBuf>,
+    #[command(flatten)]
+    fault: FaultFlags,
+}
+
+/// How it turns bad, and when.
+#[derive(Debug, clap::Args)]
+struct FaultFlags {
     /// How it turns bad
     #[arg(long, value_enum)]
     fault: Option<FaultKind>,
-    /// When it turns bad, in seconds; without this, at SIGUSR1
+    /// When it turns bad, in seconds; without this, at SIGUSR1. SIGUSR2 heals it
     #[arg(long, requires = "fault")]
     fault_after: Option<f64>,
+    /// With --fault slow: by how many milliseconds answers are late
+    #[arg(long, value_name = "MS")]
+    slow_by: Option<u64>,
+    /// With --fault errors: the share of answers that are errors
+    #[arg(long, value_name = "0..1", value_parser = fraction)]
+    errors_fraction: Option<f64>,
+}
+
+impl FaultFlags {
+    fn malady(&self) -> Malady {
+        let common = Malady::from(self.fault.unwrap_or(FaultKind::Errors));
+        Malady {
+            slow_by: self.slow_by.map_or(common.slow_by, Duration::from_millis),
+            errors_fraction: self.errors_fraction.unwrap_or(common.errors_fraction),
+            ..common
+        }
+    }
+
+    /// When it turns bad by itself.
+    fn at(&self) -> Option<Instant> {
+        let after = Duration::try_from_secs_f64(self.fault_after?).ok()?;
+        Instant::now().checked_add(after)
+    }
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("not between 0 and 1".to_owned())
+    }
 }
 
 /// Who answers.
@@ -110,8 +157,7 @@ async fn run(flags: Flags) -> Result<ExitCode> {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
-    let turn = signal(SignalKind::user_defined1()).context("cannot hear SIGUSR1")?;
+    let mut signals = Signals::hear()?;
     let told = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
     let told = told
         .map(|address| format!(" tcp={address}"))
@@ -121,6 +167,7 @@ async fn run(flags: Flags) -> Result<ExitCode> {
     let app = App {
         identity,
         fault,
+        seen: Seen::open(flags.seen.as_deref())?,
         closed,
     };
     let mut servers = JoinSet::new();
@@ -128,25 +175,62 @@ async fn run(flags: Flags) -> Result<ExitCode> {
     if let Some(tcp) = tcp {
         servers.spawn(app.serve(tcp, App::tcp));
     }
-    let kind = flags.fault.unwrap_or(FaultKind::Errors);
-    tokio::select! {
-        () = turn_bad(turn, flags.fault_after, kind) => {}
-        _ = terminate.recv() => return finish(&closing, servers).await,
+    let malady = flags.fault.malady();
+    let mut at = flags.fault.at();
+    loop {
+        match signals.next(&mut at).await {
+            Turn::End => return finish(&closing, servers).await,
+            Turn::Bad if malady.kind == FaultKind::Crash => return Ok(ExitCode::FAILURE),
+            Turn::Bad => drop(begin.send_replace(Some(malady))),
+            Turn::Good => drop(begin.send_replace(None)),
+        }
     }
-    if kind == FaultKind::Crash {
-        return Ok(ExitCode::FAILURE);
-    }
-    begin.send_replace(Some(kind));
-    terminate.recv().await;
-    finish(&closing, servers).await
 }
 
-async fn turn_bad(mut turn: tokio::signal::unix::Signal, after: Option<f64>, kind: FaultKind) {
-    match after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
-        Some(after) => tokio::time::sleep(after).await,
-        None => drop(turn.recv().await),
+/// What others do to it.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    bad: Signal,
+    good: Signal,
+}
+
+/// What it is to do then.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    Bad,
+    Good,
+    End,
+}
+
+impl Signals {
+    fn hear() -> Result<Self> {
+        let hear = |kind| signal(kind).context("cannot hear signals");
+        Ok(Self {
+            terminate: hear(SignalKind::terminate())?,
+            bad: hear(SignalKind::user_defined1())?,
+            good: hear(SignalKind::user_defined2())?,
+        })
     }
-    tracing::debug!(?kind, "turns bad");
+
+    /// The next signal, or the time at which it turns bad by itself.
+    async fn next(&mut self, at: &mut Option<Instant>) -> Turn {
+        let due = async {
+            match *at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => Turn::End,
+            _ = self.bad.recv() => Turn::Bad,
+            _ = self.good.recv() => Turn::Good,
+            () = due => {
+                *at = None;
+                Turn::Bad
+            }
+        }
+    }
 }
 
 /// Takes nothing new, and ends when everything under way is answered.
@@ -166,6 +250,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
 struct App {
     identity: Arc<Identity>,
     fault: Fault,
+    seen: Seen,
     closed: watch::Receiver<bool>,
 }
 
@@ -199,10 +284,13 @@ impl App {
         let Self {
             identity,
             fault,
+            seen,
             mut closed,
         } = self;
-        let service =
-            service_fn(move |request| http::answer(request, identity.clone(), fault.clone()));
+        let service = service_fn(move |request| {
+            seen.note(Request::headers(&request));
+            http::answer(request, identity.clone(), fault.clone())
+        });
         let builder = auto::Builder::new(TokioExecutor::new());
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);

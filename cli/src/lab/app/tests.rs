@@ -1,7 +1,7 @@
 //! The application over real sockets.
 
 use super::*;
-use ::http::{Request, StatusCode};
+use ::http::StatusCode;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::{body::Frame, client::conn};
@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 struct Running {
     http: SocketAddr,
     tcp: SocketAddr,
-    begin: watch::Sender<Option<FaultKind>>,
+    begin: watch::Sender<Option<Malady>>,
     closing: watch::Sender<bool>,
     servers: JoinSet<()>,
 }
@@ -27,6 +27,7 @@ async fn running() -> Running {
     let app = App {
         identity,
         fault,
+        seen: Seen::default(),
         closed,
     };
     let [http, tcp] = [bind_any().await, bind_any().await];
@@ -124,7 +125,7 @@ async fn lines_are_echoed_after_a_greeting() {
 #[tokio::test]
 async fn a_fault_shows_also_in_readiness() {
     let app = running().await;
-    app.begin.send_replace(Some(FaultKind::Errors));
+    app.begin.send_replace(Some(FaultKind::Errors.into()));
     let mut client = http1(&app).await;
     let response = client.send_request(get("/ready")).await.unwrap();
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);

@@ -133,6 +133,11 @@ impl Pod {
         self.tell(Command::KillSidecar).await.map(drop)
     }
 
+    /// Sends the sidecar a signal, such as 19 (SIGSTOP) and 18 (SIGCONT).
+    pub async fn signal_sidecar(&mut self, signal: i32) -> Result<()> {
+        self.tell(Command::SignalSidecar { signal }).await.map(drop)
+    }
+
     /// Starts the sidecar again and waits until it serves; kills it first where it still runs.
     pub async fn restart_sidecar(&mut self) -> Result<()> {
         self.tell(Command::RestartSidecar).await.map(drop)

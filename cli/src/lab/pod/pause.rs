@@ -204,6 +204,10 @@ impl Pause {
                 let signal = Signal::try_from(signal).context("no such signal")?;
                 anyhow::ensure!(self.app()?.signal(signal)?, "its application has ended");
             }
+            Command::SignalSidecar { signal } => {
+                let signal = Signal::try_from(signal).context("no such signal")?;
+                anyhow::ensure!(self.sidecar()?.signal(signal)?, "its sidecar has ended");
+            }
             Command::Stop { .. } => {}
         }
         Ok(move |id| match started {

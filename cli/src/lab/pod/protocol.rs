@@ -27,6 +27,8 @@ pub(super) enum Command {
     SignalApp { signal: i32 },
     /// Kill the sidecar.
     KillSidecar,
+    /// Send the sidecar a signal.
+    SignalSidecar { signal: i32 },
     /// Start the sidecar again and wait until it serves; kill it first where it still runs.
     RestartSidecar,
 }
