@@ -146,7 +146,7 @@ fn more_time_makes_smaller_regressions_visible() {
     let policy = policy();
     let mut trial = begun(&policy);
     feed(&mut trial, &policy, &evidence((25, 0), (475, 1)), 8);
-    let visible = |minutes| {
+    let visible = |minutes: u64| {
         let judgement = trial.judge(&policy, Duration::from_secs(60 * minutes));
         judgement.findings[0].smallest_visible.unwrap()
     };
