@@ -10,10 +10,14 @@ pub(crate) struct Table(Vec<u8>);
 impl Table {
     pub(crate) fn lognormal(median_us: f64, sigma: f64) -> Self {
         let below = LATENCY_BOUNDS_US.map(|us| normal_below((real(us) / median_us).ln() / sigma));
+        let is_below = |bucket: u8, p: f64| {
+            let index = usize::from(bucket);
+            index + 1 < below.len() && below.get(index).is_some_and(|share| *share < p)
+        };
         let mut bucket = 0;
         let draw = |i: u16| {
             let p = (f64::from(i) + 0.5) / 65_536.0;
-            while below.get(usize::from(bucket) + 1).is_some() && below[usize::from(bucket)] < p {
+            while is_below(bucket, p) {
                 bucket += 1;
             }
             bucket
@@ -24,7 +28,10 @@ impl Table {
     pub(crate) fn draw(&self, rng: &mut Rng, requests: u64) -> [u64; LATENCY_BOUNDS_US.len()] {
         let mut counts = [0; LATENCY_BOUNDS_US.len()];
         for _ in 0..requests {
-            counts[usize::from(self.0[usize::from(rng.u16(..))])] += 1;
+            let bucket = self.0.get(usize::from(rng.u16(..))).copied();
+            if let Some(count) = counts.get_mut(usize::from(bucket.unwrap_or_default())) {
+                *count += 1;
+            }
         }
         counts
     }

@@ -2,7 +2,7 @@
 //! not met.
 //!
 //! `cargo bench -p segue-control-plane --bench analysis`: 10,000 upgrades a row; with `-- --quick`
-//! 500.
+//! 500; with `--only TEXT` the rows that have it in their names.
 
 mod chance;
 mod rows;
@@ -20,6 +20,10 @@ use std::{
 
 fn main() -> io::Result<ExitCode> {
     let quick = std::env::args().any(|argument| argument == "--quick");
+    let only = std::env::args()
+        .skip_while(|argument| argument != "--only")
+        .nth(1);
+    let only = only.unwrap_or_default();
     let runs = if quick { 500 } else { 10_000 };
     let began = Instant::now();
     let mut out = io::stdout().lock();
@@ -31,7 +35,10 @@ fn main() -> io::Result<ExitCode> {
          |---|---|---|---|---|---|---|---|"
     )?;
     let mut all_met = true;
-    for row in rows::all() {
+    for row in rows::all()
+        .into_iter()
+        .filter(|row| row.name.contains(&only))
+    {
         let summary = simulate(&row, runs);
         let met = summary.meets(row.demand);
         all_met &= met;
@@ -76,7 +83,7 @@ fn line(row: &Row, summary: &Summary, met: bool) -> String {
     // Of equal versions there are no requests since it turned bad.
     let was_bad = requests(50).is_some_and(|requests| requests > 0);
     let caught = if was_bad {
-        let p90 = requests(90).map_or("-".to_owned(), |n| n.to_string());
+        let p90 = requests(90).map_or_else(|| "-".to_owned(), |n| n.to_string());
         format!("{}, {p90}", requests(50).unwrap_or_default())
     } else {
         "-".to_owned()
@@ -100,7 +107,7 @@ fn line(row: &Row, summary: &Summary, met: bool) -> String {
 }
 
 fn or_dash(seconds: Option<f64>) -> String {
-    seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.1}"))
+    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}"))
 }
 
 fn demand(demand: Demand) -> String {

@@ -1,7 +1,10 @@
 //! The situations, and what is asked of the analysis in each.
 
-use super::simulate::{BLOCK, Outcome, Scenario};
-use std::time::Duration;
+use super::{
+    chance::real,
+    simulate::{BLOCK, Outcome, Scenario},
+};
+use std::{cmp::Ordering, time::Duration};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +57,7 @@ fn without_difference() -> Vec<Row> {
         ..equal(0.001).min(0)
     };
     let mut at_margin = at_margin;
-    at_margin.policy.max_wait = Duration::from_mins(5);
+    at_margin.policy.max_wait = Duration::from_secs(300);
     let outage = Scenario {
         new: 0.2,
         bad_from: 3,
@@ -197,8 +200,7 @@ impl Summary {
 
     /// The share of upgrades of which this is true.
     pub(crate) fn share(&self, of: impl Fn(&Outcome) -> bool) -> f64 {
-        let count = |n: usize| f64::from(u32::try_from(n).unwrap());
-        count(self.0.iter().filter(|outcome| of(outcome)).count()) / count(self.0.len())
+        real(self.0.iter().filter(|outcome| of(outcome)).count() as u64) / self.runs()
     }
 
     /// The quantile of a value that those without one come after; None where it falls to them.
@@ -208,13 +210,17 @@ impl Summary {
         value: impl Fn(&Outcome) -> Option<T>,
     ) -> Option<T> {
         let mut values: Vec<T> = self.0.iter().filter_map(value).collect();
-        values.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
         values.get(self.0.len() * percent / 100).copied()
+    }
+
+    fn runs(&self) -> f64 {
+        real(self.0.len() as u64)
     }
 
     /// 1 %; of few upgrades, so much that a true 1 % is rarely above it.
     fn one_percent(&self) -> f64 {
-        let runs = f64::from(u32::try_from(self.0.len()).unwrap());
+        let runs = self.runs();
         if runs >= 10_000.0 {
             0.01
         } else {

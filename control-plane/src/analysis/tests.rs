@@ -51,19 +51,19 @@ fn begun(policy: &Analysis) -> Trial {
 }
 
 fn finding(trial: &Trial, policy: &Analysis, test: &Test) -> Finding {
-    let judgement = trial.judge(policy, Duration::from_mins(10));
+    let judgement = trial.judge(policy, Duration::from_secs(600));
     let mut found = judgement.findings.into_iter();
     found.find(|finding| finding.test == *test).unwrap()
 }
 
 fn verdict(trial: &Trial, policy: &Analysis) -> Verdict {
-    trial.judge(policy, Duration::from_mins(10)).verdict
+    trial.judge(policy, Duration::from_secs(600)).verdict
 }
 
 #[test]
 fn nothing_seen_is_not_yet() {
     let policy = policy();
-    let judgement = begun(&policy).judge(&policy, Duration::from_mins(10));
+    let judgement = begun(&policy).judge(&policy, Duration::from_secs(600));
     assert_eq!(judgement.verdict, Verdict::NotYet);
     assert_eq!((judgement.requests, judgement.eta), (0, None));
 }
@@ -103,7 +103,7 @@ fn no_step_up_before_the_least_number_of_requests() {
     policy.min_requests = 100_000;
     let mut trial = begun(&policy);
     feed(&mut trial, &policy, &evidence((25, 0), (475, 0)), 1000);
-    let judgement = trial.judge(&policy, Duration::from_mins(10));
+    let judgement = trial.judge(&policy, Duration::from_secs(600));
     assert_eq!(judgement.verdict, Verdict::NotYet);
     // 75,000 more at 50 per second.
     assert_eq!(judgement.eta, Some(Duration::from_secs(1500)));
@@ -146,8 +146,8 @@ fn more_time_makes_smaller_regressions_visible() {
     let policy = policy();
     let mut trial = begun(&policy);
     feed(&mut trial, &policy, &evidence((25, 0), (475, 1)), 8);
-    let visible = |minutes| {
-        let judgement = trial.judge(&policy, Duration::from_mins(minutes));
+    let visible = |minutes: u64| {
+        let judgement = trial.judge(&policy, Duration::from_secs(60 * minutes));
         judgement.findings[0].smallest_visible.unwrap()
     };
     assert!(visible(1) > visible(10) && visible(10) > visible(100));
