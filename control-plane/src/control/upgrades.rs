@@ -33,7 +33,7 @@ impl Upgrades {
         Self { engine }
     }
 
-    async fn ask(&self, request: Request, reason: &str) -> Result<Response<Upgrade>, Status> {
+    async fn ask(&self, mut request: Request, reason: &str) -> Result<Response<Upgrade>, Status> {
         names::asked(&request.request_id, reason)?;
         let name = match &request.target {
             Target::Named(key) => key.to_string(),
@@ -43,6 +43,7 @@ impl Upgrades {
             target = name, command = ?request.command, request_id = request.request_id, reason,
             "asked"
         );
+        reason.clone_into(&mut request.reason);
         match self.engine.ask(request).await {
             Ok(view) => Ok(Response::new(convert::upgrade(&view, now()))),
             Err(refusal) => Err(refuse::refusal(&refusal, &name)),
@@ -57,6 +58,7 @@ impl Upgrades {
         let asked = Request {
             target: Target::Named(names::key(&request.namespace, "name", &request.name)?),
             command,
+            reason: String::new(),
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
         };
@@ -156,6 +158,7 @@ impl UpgradeService for Upgrades {
         let asked = Request {
             target,
             command: Command::Start,
+            reason: String::new(),
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
         };
@@ -184,6 +187,7 @@ impl UpgradeService for Upgrades {
         let asked = Request {
             target: Target::Named(names::key(&request.namespace, "name", &request.name)?),
             command: Command::Promote { full: request.full },
+            reason: String::new(),
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
         };
@@ -200,6 +204,7 @@ impl UpgradeService for Upgrades {
             command: Command::Rollback {
                 reason: request.reason.clone(),
             },
+            reason: String::new(),
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
         };

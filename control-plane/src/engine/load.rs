@@ -100,6 +100,11 @@ impl Loads {
         self.reported.insert(sample.proxy.clone(), sample.at)
     }
 
+    /// When a proxy last reported.
+    pub(super) fn reported_at(&self, proxy: &ProxyId) -> Option<Timestamp> {
+        self.reported.get(proxy).copied()
+    }
+
     /// A session began or was placed: its version still has sessions.
     fn note_session(
         &mut self,

@@ -177,6 +177,12 @@ impl Proxies {
             .contains_key(&ProxyId::from(workload.to_string().as_str()))
     }
 
+    /// True where a proxy is subscribed to a service, or was when it was last connected.
+    pub(super) fn is_subscribed(&self, proxy: &ProxyId, service: &ServiceKey) -> bool {
+        let known = self.known.get(proxy);
+        known.is_some_and(|known| known.record.services.contains(service))
+    }
+
     /// The connected ones.
     pub(super) fn views(&self) -> BTreeMap<ProxyId, ProxyView> {
         self.known

@@ -83,6 +83,8 @@ pub struct UpgradeStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Notes {
+    /// Why `promote` was asked, until the step that it ends has ended.
+    pub promoted_because: String,
     /// When `resume` was last obeyed: `maxWait` counts anew from then.
     pub resumed_at: Option<Timestamp>,
     /// Since when the next weight has waited for instances of the new version.
@@ -230,6 +232,9 @@ pub struct Observation {
     /// What people asked since the last look, oldest first.
     #[serde(default, skip_serializing_if = "is_default")]
     pub commands: Vec<Command>,
+    /// Why, in the words of who asked last; empty: not said, or said in the command itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub asked_because: String,
     /// What analysis says of the present step; None: nothing is analysed in this phase.
     #[serde(default, skip_serializing_if = "is_default")]
     pub judgement: Option<Judgement>,

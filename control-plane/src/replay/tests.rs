@@ -208,6 +208,7 @@ impl Recorder {
             applied,
             last_old_session: None,
             commands,
+            asked_because: String::new(),
             judgement: None,
             evidence: Evidence::default(),
         }

@@ -44,6 +44,7 @@ use crate::model::{
 };
 use run::Run;
 use std::collections::{BTreeMap, BTreeSet};
+pub use stepping::time_left;
 
 /// The status of an upgrade that begins now.
 ///

@@ -71,6 +71,9 @@ impl<'a> Run<'a> {
             self.status.phase_since = self.now;
         }
         self.status.promoted = false;
+        if !self.status.promoted_full {
+            self.status.notes.promoted_because.clear();
+        }
         self.status.next_at = None;
         self.status.notes.short_since = None;
         self.status.conditions.remove(COMMAND_REFUSED);

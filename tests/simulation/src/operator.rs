@@ -44,6 +44,7 @@ impl Simulation {
         let request = Request {
             target,
             command,
+            reason: String::new(),
             request_id: format!("request-{}", self.numbered),
             resource_version: None,
         };

@@ -261,7 +261,10 @@ impl Mesh {
         if self.last_acked != self.world.generation {
             self.last_acked = self.world.generation;
             for id in self.proxies.clone() {
-                let state = proxy(&id, self.last_acked.0);
+                let state = ProxyState {
+                    interest: self.catalog.services.keys().cloned().collect(),
+                    ..proxy(&id, self.last_acked.0)
+                };
                 self.engine().observed(Observed::Proxy(state), now);
             }
         }
@@ -370,6 +373,7 @@ impl Mesh {
         self.request(&Request {
             target,
             command,
+            reason: String::new(),
             request_id: String::new(),
             resource_version: None,
         })

@@ -216,6 +216,7 @@ impl World {
             },
             last_old_session: self.last_old_session,
             commands,
+            asked_because: String::new(),
             judgement: self
                 .judgement
                 .clone()

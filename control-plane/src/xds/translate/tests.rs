@@ -491,6 +491,10 @@ fn a_pod_gets_the_inbound_listener_of_what_it_serves() {
     );
     let checks = snapshot.health_checks(&own).unwrap();
     assert_eq!(checks.cluster_health_checks[0].cluster_name, inbound);
+    // Without a probe of its own it is checked as often as the policy says.
+    let every = checks.cluster_health_checks[0].health_checks[0].interval;
+    assert_eq!(every.map(|every| every.seconds), Some(2));
+    assert_eq!(checks.interval.map(|every| every.seconds), Some(2));
 }
 
 #[test]
