@@ -37,7 +37,7 @@ pub(super) fn lines(upgrade: &Upgrade, contact: &Contact, now: SystemTime) -> Ve
     stale(&mut page, contact, now);
     page.field("Weight", Tone::Plain, weight(&status));
     page.field("Applied", applied_tone(&status), text::applied(&status));
-    page.field("Now", Tone::Plain, &status.message);
+    page.field("Now", Tone::Plain, text::now(&status));
     page.field("Until", Tone::Plain, until(&status, now));
     verdict(&mut page, &status);
     for condition in status.conditions.iter().filter(|c| c.status) {
@@ -61,7 +61,12 @@ pub(super) fn table(upgrades: &[&Upgrade], contact: &Contact, now: SystemTime) -
     let mut page = Page::default();
     page.line(
         Tone::Strong,
-        format!("{} upgrades   {}", upgrades.len(), clock(now)),
+        format!(
+            "{} upgrade{}   {}",
+            upgrades.len(),
+            if upgrades.len() == 1 { "" } else { "s" },
+            clock(now)
+        ),
     );
     stale(&mut page, contact, now);
     let mut sorted: Vec<&Upgrade> = upgrades.to_vec();
@@ -176,7 +181,7 @@ fn is_over(upgrade: &Upgrade) -> bool {
 
 fn weight(status: &UpgradeStatus) -> String {
     let measured = match status.measured_weight {
-        Some(measured) => format!("{} of what began since measured", hundredths(measured)),
+        Some(measured) => format!("{} measured in this step", hundredths(measured)),
         None => "nothing measured yet".to_owned(),
     };
     format!("{} set, {measured}", text::percent(status.weight))
@@ -392,28 +397,25 @@ fn way_back(page: &mut Page, status: &UpgradeStatus) {
 
 /// What a person may do now, and what to type.
 fn next(page: &mut Page, upgrade: &Upgrade, status: &UpgradeStatus) {
-    let name = format!("{}/{}", upgrade.namespace, upgrade.name);
-    let steps: &[(&str, &str)] = match status.phase.as_str() {
+    let verbs: &[&str] = match status.phase.as_str() {
         "Succeeded" => &[],
-        "RolledBack" => &[("why it failed", "explain"), ("try once more", "retry")],
-        "RollingBack" => &[("why", "explain")],
-        "Pending" => &[("begin", "start")],
-        _ if status.paused => &[("go on", "resume"), ("all back", "rollback")],
-        "Preparing" => &[("stand still", "pause"), ("give up", "rollback")],
-        "Draining" => &[("all back", "rollback")],
-        "RollbackWindow" => &[("end the window now", "promote"), ("all back", "rollback")],
-        _ => &[
-            ("next step now", "promote"),
-            ("stand still", "pause"),
-            ("all back", "rollback"),
-        ],
+        "RolledBack" => &["explain", "retry"],
+        "RollingBack" => &["explain"],
+        "Pending" => &["start"],
+        _ if status.paused => &["resume", "rollback"],
+        "Preparing" => &["pause", "rollback"],
+        "Draining" => &["rollback"],
+        _ => &["promote", "pause", "rollback"],
     };
-    for (index, (what, verb)) in steps.iter().enumerate() {
-        let label = if index == 0 { "Next" } else { "" };
+    if !verbs.is_empty() {
+        let verbs = verbs.join("|");
         page.field(
-            label,
+            "Next",
             Tone::Dim,
-            format!("{what}: segue upgrade {verb} {name}"),
+            format!(
+                "segue upgrade {verbs} {}/{}",
+                upgrade.namespace, upgrade.name
+            ),
         );
     }
 }
