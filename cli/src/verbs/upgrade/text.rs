@@ -91,14 +91,18 @@ pub(super) fn outcome(upgrade: &Upgrade) -> Option<Result<(), String>> {
     }
 }
 
-/// `not worse`, while something is analysed.
-fn short_verdict(status: &UpgradeStatus) -> String {
-    let judged = matches!(
+/// True while verdicts are new ones; after that the last one stays in the status.
+pub(super) fn is_judged(status: &UpgradeStatus) -> bool {
+    matches!(
         status.phase.as_str(),
         "WarmUp" | "Shifting" | "RollbackWindow"
-    );
+    )
+}
+
+/// `not worse`, while something is analysed.
+fn short_verdict(status: &UpgradeStatus) -> String {
     match &status.judgement {
-        Some(judgement) if judged => verdict(&judgement.verdict).to_owned(),
+        Some(judgement) if is_judged(status) => verdict(&judgement.verdict).to_owned(),
         _ => String::new(),
     }
 }

@@ -37,7 +37,11 @@ pub(super) fn lines(upgrade: &Upgrade, contact: &Contact, now: SystemTime) -> Ve
     stale(&mut page, contact, now);
     page.field("Weight", Tone::Plain, weight(&status));
     page.field("Applied", applied_tone(&status), text::applied(&status));
-    page.field("Now", Tone::Plain, text::now(&status));
+    let now_text = text::now(&status);
+    // The reason stands above.
+    if status.rollback_reason.is_empty() || !now_text.ends_with(&status.rollback_reason) {
+        page.field("Now", Tone::Plain, now_text);
+    }
     page.field("Until", Tone::Plain, until(&status, now));
     verdict(&mut page, &status);
     for condition in status.conditions.iter().filter(|c| c.status) {
@@ -215,6 +219,15 @@ fn verdict(page: &mut Page, status: &UpgradeStatus) {
     let Some(judgement) = &status.judgement else {
         return;
     };
+    if !text::is_judged(status) {
+        let last = format!(
+            "{} after {} requests; nothing is analysed now",
+            text::verdict(&judgement.verdict),
+            judgement.requests
+        );
+        page.field("Last verdict", Tone::Dim, last);
+        return;
+    }
     let eta = judgement
         .eta
         .and_then(|eta| Duration::try_from(eta).ok())
@@ -316,7 +329,11 @@ fn sessions(version: &VersionStatus, now: SystemTime) -> String {
 
 /// Old and new error rate of the step, in parts per million, where analysis has them.
 fn errors_of_step(status: &UpgradeStatus) -> Option<(u64, u64)> {
-    let findings: &[Finding] = &status.judgement.as_ref()?.findings;
+    let judgement = status
+        .judgement
+        .as_ref()
+        .filter(|_| text::is_judged(status));
+    let findings: &[Finding] = &judgement?.findings;
     let drop = findings
         .iter()
         .find(|finding| finding.test == "SuccessDrop")?;
@@ -421,8 +438,8 @@ fn next(page: &mut Page, upgrade: &Upgrade, status: &UpgradeStatus) {
 }
 
 fn events(page: &mut Page, status: &UpgradeStatus) {
-    let from = status.events.len().saturating_sub(EVENTS);
-    for (index, event) in status.events.iter().skip(from).enumerate() {
+    // The newest first: a small screen cuts off the end.
+    for (index, event) in status.events.iter().rev().take(EVENTS).enumerate() {
         let label = if index == 0 { "Events" } else { "" };
         let at = event.at.and_then(|at| SystemTime::try_from(at).ok());
         page.field(

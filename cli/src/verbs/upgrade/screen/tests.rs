@@ -32,6 +32,15 @@ fn field(path: &str, value: &str) -> PolicyField {
     }
 }
 
+fn event(second: u64, reason: &str, message: &str) -> Event {
+    Event {
+        at: Some(at(second).into()),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        ..Event::default()
+    }
+}
+
 fn judgement() -> Judgement {
     Judgement {
         verdict: "NotYet".to_owned(),
@@ -92,12 +101,14 @@ fn shifting() -> Upgrade {
             ],
             old: Some(version("v1", 3, 812)),
             new: Some(version("v2", 2, 255)),
-            events: vec![Event {
-                at: Some(at(5).into()),
-                reason: "Shifting".to_owned(),
-                message: "the hold is over: 25 % goes to the new version".to_owned(),
-                ..Event::default()
-            }],
+            events: vec![
+                event(1, "WarmUp", "5 % goes to the new version"),
+                event(
+                    5,
+                    "Shifting",
+                    "the hold is over: 25 % goes to the new version",
+                ),
+            ],
             ..UpgradeStatus::default()
         }),
         ..Upgrade::default()
@@ -133,7 +144,8 @@ Sessions     812 begun, last 2s ago  255 begun, last 2s ago
 Old version  kept until 30m after 100 %, and until its last session ends
 Rollback     ready: v1 warm, 3/3 instances
 Next         segue upgrade promote|pause|rollback shop/checkout-v2-1
-Events       12:00:05 UTC Shifting the hold is over: 25 % goes to the new version";
+Events       12:00:05 UTC Shifting the hold is over: 25 % goes to the new version
+             12:00:01 UTC WarmUp 5 % goes to the new version";
     assert_eq!(shown, expected);
 }
 
@@ -159,12 +171,21 @@ fn a_rollback_that_is_over_reads_as_a_healthy_service() {
     let status = upgrade.status.as_mut().unwrap();
     status.phase = "RolledBack".to_owned();
     status.rollback_reason = "3 failed checks in a row: shop/checkout-v2-0".to_owned();
+    status.message = format!("healthy on the old version: {}", status.rollback_reason);
     let shown = text(&lines(&upgrade, &Contact::Live, at(100)));
     assert!(
         shown.contains("Phase        RolledBack: healthy on v1, the upgrade to v2 failed"),
         "{shown}"
     );
     assert!(shown.contains("Because      3 failed checks"), "{shown}");
+    assert!(!shown.contains("\nNow "), "{shown}");
+    // What analysis said before is no verdict on how things are.
+    assert!(
+        shown.contains("Last verdict not yet after 812 requests; nothing is analysed now"),
+        "{shown}"
+    );
+    assert!(!shown.contains("SuccessDrop"), "{shown}");
+    assert!(shown.contains("Errors       2.00 %"), "{shown}");
     assert!(
         shown.contains("segue upgrade explain|retry shop/checkout-v2-1"),
         "{shown}"
