@@ -186,7 +186,8 @@ fn is_over(upgrade: &Upgrade) -> bool {
 fn weight(status: &UpgradeStatus) -> String {
     let measured = match status.measured_weight {
         Some(measured) => format!("{} measured in this step", hundredths(measured)),
-        None => "nothing measured yet".to_owned(),
+        None if text::is_judged(status) => "nothing measured yet".to_owned(),
+        None => return text::percent(status.weight),
     };
     format!("{} set, {measured}", text::percent(status.weight))
 }

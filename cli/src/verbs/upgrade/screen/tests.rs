@@ -207,5 +207,9 @@ fn nothing_to_roll_back_to_is_said_loudly() {
 #[test]
 fn a_screen_of_next_to_nothing_is_drawn_all_the_same() {
     let shown = text(&lines(&Upgrade::default(), &Contact::Live, at(0)));
-    assert!(shown.contains("nothing measured yet"), "{shown}");
+    assert!(shown.contains("Weight       0 %\n"), "{shown}");
+    let mut begun = shifting();
+    begun.status.as_mut().unwrap().measured_weight = None;
+    let shown = text(&lines(&begun, &Contact::Live, at(0)));
+    assert!(shown.contains("25 % set, nothing measured yet"), "{shown}");
 }
