@@ -2,7 +2,8 @@
 
 use super::*;
 use segue_proto::control::{
-    Applied, Event, Judgement, LaggingProxy, PolicyField, TargetRef, UpgradeSpec,
+    Applied, Event, Finding, Judgement, LaggingProxy, PolicyField, TargetRef, UpgradeSpec,
+    VersionStatus,
 };
 
 fn at(seconds: u64) -> SystemTime {
