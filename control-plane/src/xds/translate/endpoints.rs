@@ -40,7 +40,7 @@ pub fn of_service(view: &ServiceView) -> Vec<Arc<Resource>> {
                 all.extend(of_version(view, port, version));
             }
         } else {
-            all.push(of_tcp(view, port));
+            all.extend(of_tcp(view, port));
         }
     }
     all
@@ -55,13 +55,11 @@ fn of_version(view: &ServiceView, port: &ServicePort, version: &VersionView) -> 
         .flat_map(|id| instances(view, id))
         .map(|i| (i, 1))
         .collect();
-    let priorities = [own, fallback];
-    cluster::names(&view.service, port, version)
-        .map(|name| assignment(&name, view, port, &priorities))
-        .collect()
+    let names = cluster::names(&view.service, port, version);
+    assignments(names, view, port, &[own, fallback])
 }
 
-fn of_tcp(view: &ServiceView, port: &ServicePort) -> Arc<Resource> {
+fn of_tcp(view: &ServiceView, port: &ServicePort) -> Vec<Arc<Resource>> {
     let mut endpoints = Vec::new();
     for version in &view.versions {
         let share = u32::from(version.weight.basis_points());
@@ -79,7 +77,7 @@ fn of_tcp(view: &ServiceView, port: &ServicePort) -> Arc<Resource> {
         endpoints.extend(instances(view, &version.id).map(|instance| (instance, weight)));
     }
     let name = cluster::tcp_name(&view.service, port);
-    assignment(&name, view, port, &[endpoints])
+    assignments(std::iter::once(name), view, port, &[endpoints])
 }
 
 fn instances<'a>(
@@ -91,17 +89,17 @@ fn instances<'a>(
         .filter(move |instance| instance.workload.version == *version)
 }
 
-fn assignment(
-    name: &str,
+/// What clusters with the same endpoints are told; it is put together once.
+fn assignments(
+    names: impl Iterator<Item = String>,
     view: &ServiceView,
     port: &ServicePort,
     priorities: &[Vec<Weighted<'_>>],
-) -> Arc<Resource> {
+) -> Vec<Arc<Resource>> {
     let preferred = priorities
         .first()
         .map_or(0, |first| u32::try_from(first.len()).unwrap_or(u32::MAX));
     let mut message = ClusterLoadAssignment {
-        cluster_name: name.to_owned(),
         policy: Some(Policy {
             // One healthy endpoint keeps all traffic of its version.
             overprovisioning_factor: Some(number(preferred.saturating_mul(100).max(140))),
@@ -126,8 +124,14 @@ fn assignment(
             }
         }
     }
-    let mut content = message.encode_to_vec();
-    content.extend(said);
+    let named: Vec<(String, Vec<u8>)> = names
+        .map(|name| {
+            message.cluster_name.clone_from(&name);
+            let mut content = message.encode_to_vec();
+            content.extend(&said);
+            (name, content)
+        })
+        .collect();
     let endpoints = message
         .endpoints
         .iter_mut()
@@ -135,7 +139,13 @@ fn assignment(
     for (endpoint, metadata) in endpoints.zip(metadata) {
         endpoint.metadata = Some(metadata);
     }
-    Resource::with_content(name, &message, &content, vec![view.service.key.clone()])
+    named
+        .into_iter()
+        .map(|(name, content)| {
+            message.cluster_name.clone_from(&name);
+            Resource::with_content(&name, &message, &content, vec![view.service.key.clone()])
+        })
+        .collect()
 }
 
 fn by_zone<'a>(instances: &[Weighted<'a>]) -> BTreeMap<&'a str, Vec<Weighted<'a>>> {
