@@ -78,7 +78,8 @@ fn open(root: &Path, catalog: Catalog, now: Timestamp) -> Step<Engine> {
         invariant: "a killed control plane finds a state folder that it can read",
         what: error.to_string(),
     })?;
-    Ok(Engine::new(journal, catalog, LEASE, now))
+    let told = Box::new(|_: &_, _: &_| Ok(()));
+    Ok(Engine::new(journal, catalog, LEASE, told, now))
 }
 
 impl Simulation {

@@ -129,17 +129,18 @@ fn sample(
         address: Some(address),
         issued: load.issued,
         succeeded: load.succeeded,
-        errors: load.errors,
+        errors: load.errors.total(),
         requests_active: load.requests_active,
         new_sessions: load.new_sessions,
         pinned_requests: load.pinned_requests,
         ejected,
         error_classes: ErrorClasses {
-            response: load.errors - load.connect_failures.min(load.errors),
-            connect: load.connect_failures,
-            ..ErrorClasses::default()
+            response: load.errors.response,
+            timeout: load.errors.timeout,
+            reset: load.errors.reset,
+            connect: load.errors.connect,
         },
-        connects: load.issued,
+        connects: load.connects,
         connects_failed: load.connect_failures,
         latency: buckets
             .filter(|(_, count)| **count > 0)

@@ -4,10 +4,10 @@ use super::{
     checks::Violation,
     proxy::WORKERS,
     queue::{Event, Ms},
-    route::{self, InFlight},
+    route::{self, End, InFlight},
     simulation::{Simulation, Step},
 };
-use segue_sidecar::balance::Outcome;
+use segue_sidecar::model::ErrorClass;
 
 /// Clients are there from now on.
 const BEGIN: Ms = 2_000;
@@ -154,8 +154,8 @@ impl Simulation {
             return Ok(());
         };
         if let Some(proxy) = self.proxies.get_mut(&request.proxy) {
-            proxy.ended(&request, Outcome::GatewayFailure, now);
-            proxy.count(&request, |load| load.connect_failures += 1);
+            proxy.ended(&mut request, End::NoConnection, now);
+            proxy.count(&request, |load| load.connected(false));
         }
         request
             .tried
@@ -187,14 +187,15 @@ impl Simulation {
             self.inbound(&name, false, status.is_success());
         }
         let (cookie, began) = request.decorate();
-        let outcome = if broken {
-            Outcome::GatewayFailure
+        let end = if broken {
+            End::BrokeOff
         } else {
-            InFlight::outcome(status)
+            End::Answered(status)
         };
         if let Some(proxy) = self.proxies.get_mut(&request.proxy) {
-            proxy.ended(&request, outcome, now);
+            proxy.ended(&mut request, end, now);
             proxy.count(&request, |load| {
+                load.connected(true);
                 load.new_sessions += u64::from(began && !broken);
                 load.pinned_requests += u64::from(request.pinned);
             });
@@ -241,7 +242,7 @@ impl Simulation {
             if succeeded {
                 load.succeeded += 1;
             } else {
-                load.errors += 1;
+                load.errors.count(ErrorClass::Response);
             }
         }
     }
