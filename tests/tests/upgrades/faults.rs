@@ -42,7 +42,7 @@ impl Ill {
         match self {
             Self::Errors => &["--fault", "errors"],
             Self::FewErrors => &["--fault", "errors", "--errors-fraction", "0.05"],
-            Self::Slow => &["--fault", "slow", "--slow-by", "100"],
+            Self::Slow => &["--fault", "slow", "--slow-by", "400"],
             Self::Crash => &["--fault", "crash"],
             Self::Hang => &["--fault", "hang"],
         }

@@ -24,16 +24,11 @@ pub(super) fn all(words: &[&str]) -> ExitCode {
         .filter(|word| !word.starts_with("--"))
         .collect();
     let long = words.contains(&"--long");
-    let (chosen, waiting): (Vec<_>, Vec<_>) = table::all()
+    let chosen: Vec<String> = table::all()
         .into_iter()
-        .filter(|scenario| {
-            names.is_empty() || names.iter().any(|word| scenario.name.contains(word))
-        })
-        .partition(|scenario| !(names.is_empty() && table::waits(&scenario.name)));
-    let chosen: Vec<String> = chosen.into_iter().map(|scenario| scenario.name).collect();
-    for scenario in waiting {
-        println!("{}: waits for a part of the engine", scenario.name);
-    }
+        .map(|scenario| scenario.name)
+        .filter(|name| names.is_empty() || names.iter().any(|word| name.contains(word)))
+        .collect();
     if chosen.is_empty() {
         println!("no scenario is called {names:?}; `--list` shows them");
         // A filter of another test target of the workspace is no failure.

@@ -23,23 +23,6 @@ pub(super) struct Scenario {
     pub(super) play: Box<dyn Fn(Mode) -> Playing>,
 }
 
-/// Scenarios of parts that are not there yet: they run only when they are named.
-const WAITING: [&str; 8] = [
-    "few-errors-",
-    "slow-",
-    "low-traffic-",
-    "sink-",
-    "nats-",
-    "killed-after-a-verb",
-    "third-version-",
-    "errors-in-both-versions",
-];
-
-/// True where a scenario waits for the part that it is about.
-pub(super) fn waits(name: &str) -> bool {
-    WAITING.iter().any(|begin| name.starts_with(begin))
-}
-
 fn scenario<Played>(name: &str, play: fn(Mode) -> Played) -> Scenario
 where
     Played: Future<Output = Outcome> + 'static,
