@@ -226,6 +226,7 @@ impl Engine {
                 self.loads.proxy_gone(&proxy, clean);
             }
             Observed::Load(sample) => {
+                self.proxies.reported(&sample.proxy);
                 let since = self.loads.record(&sample, &self.index);
                 self.gather(&sample, since, now);
             }
