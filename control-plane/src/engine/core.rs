@@ -233,6 +233,7 @@ impl Engine {
             }
             Observed::Load(sample) => {
                 let sample = self.credible(sample);
+                self.proxies.reported(&sample.proxy);
                 let since = self.loads.record(&sample, &self.index);
                 self.gather(&sample, since, now);
             }

@@ -226,6 +226,10 @@ pub struct Observation {
     pub others: u32,
     /// How far `status.generation` has come (default where it is None).
     pub applied: Applied,
+    /// After a restart of the control plane: how many of the proxies that were known before have
+    /// not reported since, and still may. What they would say of the new version is not known.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reports_pending: u32,
     /// When a session token last placed a request on the old version, as far as known.
     #[serde(default, skip_serializing_if = "is_default")]
     pub last_old_session: Option<Timestamp>,

@@ -114,7 +114,10 @@ fn retry(run: &mut Run<'_>) {
         return run.refuse("NothingToRetry", &message);
     }
     run.status.step = 0;
-    run.status.drained.clear();
+    let seen = run.seen;
+    run.status
+        .drained
+        .retain(|key| seen.old.iter().any(|i| i.workload == *key));
     run.status.rollback_reason = None;
     run.status.sessions_released_at = None;
     run.status.conditions.clear();
@@ -124,7 +127,8 @@ fn retry(run: &mut Run<'_>) {
         restarts_forgiven: restarts(run),
         ..Notes::default()
     };
-    run.status.old_instances = u32::try_from(run.seen.old.len()).unwrap_or(u32::MAX);
+    let left = run.seen.old.len().saturating_sub(run.status.drained.len());
+    run.status.old_instances = u32::try_from(left).unwrap_or(u32::MAX);
     run.steer(Share::ZERO, fresh_traffic());
     let reason = by_hand(run, "tried once more by hand");
     run.enter(Phase::Preparing, "Retried", &reason);

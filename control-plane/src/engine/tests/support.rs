@@ -147,6 +147,8 @@ pub(crate) struct Mesh {
     pub(crate) told: Arc<Mutex<Vec<Event>>>,
     pub(crate) outbox_refuses: Arc<Mutex<bool>>,
     last_acked: Generation,
+    /// It was killed, and the proxies have not reported since.
+    pub(crate) owes_reports: bool,
 }
 
 impl Mesh {
@@ -164,6 +166,7 @@ impl Mesh {
             told: Arc::default(),
             outbox_refuses: Arc::default(),
             last_acked: Generation(0),
+            owes_reports: false,
         };
         mesh.set(instances);
         mesh.start();
@@ -192,6 +195,7 @@ impl Mesh {
     /// Kills it: whatever is not on disk is lost.
     pub(crate) fn kill(&mut self) {
         self.engine = None;
+        self.owes_reports = true;
     }
 
     pub(crate) fn engine(&mut self) -> &mut Engine {
@@ -266,8 +270,12 @@ impl Mesh {
                     ..proxy(&id, self.last_acked.0)
                 };
                 self.engine().observed(Observed::Proxy(state), now);
+                if self.owes_reports {
+                    self.report(&id, Vec::new());
+                }
             }
         }
+        self.owes_reports = false;
         self.turn();
     }
 

@@ -7,7 +7,9 @@ use super::{
     Resource, cluster,
     wrap::{address, number},
 };
-use crate::model::{Instance, InstanceState, ServicePort, ServiceView, VersionId, VersionView};
+use crate::model::{
+    Instance, InstanceState, ServicePort, ServiceView, VersionId, VersionView, Workload,
+};
 use envoy_types::pb::{
     envoy::config::{
         core::v3::{HealthStatus, Locality, Metadata},
@@ -18,7 +20,6 @@ use envoy_types::pb::{
     },
     google::protobuf::{Struct, Value, value::Kind},
 };
-use prost::Message;
 use segue_proto::names;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -107,43 +108,17 @@ fn assignments(
         }),
         ..ClusterLoadAssignment::default()
     };
-    // The metadata are maps, whose encoding has no order; what they say is hashed in ours.
-    let mut said = Vec::new();
-    let mut metadata = Vec::new();
     for (priority, instances) in (0..).zip(priorities) {
         for (zone, members) in by_zone(instances) {
             message
                 .endpoints
                 .push(locality(zone, priority, port, &members));
-            for (instance, _) in members {
-                said.extend(instance.workload.version.0.as_bytes());
-                said.push(0);
-                said.extend(instance.workload.key.to_string().as_bytes());
-                said.push(0);
-                metadata.push(describe(instance));
-            }
         }
     }
-    let named: Vec<(String, Vec<u8>)> = names
+    names
         .map(|name| {
             message.cluster_name.clone_from(&name);
-            let mut content = message.encode_to_vec();
-            content.extend(&said);
-            (name, content)
-        })
-        .collect();
-    let endpoints = message
-        .endpoints
-        .iter_mut()
-        .flat_map(|l| &mut l.lb_endpoints);
-    for (endpoint, metadata) in endpoints.zip(metadata) {
-        endpoint.metadata = Some(metadata);
-    }
-    named
-        .into_iter()
-        .map(|(name, content)| {
-            message.cluster_name.clone_from(&name);
-            Resource::with_content(&name, &message, &content, vec![view.service.key.clone()])
+            Resource::new(&name, &message, vec![view.service.key.clone()])
         })
         .collect()
 }
@@ -196,29 +171,25 @@ fn endpoint(instance: &Instance, port: &ServicePort, weight: u32) -> LbEndpoint 
         load_balancing_weight: Some(number(weight)),
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
             address: Some(address(workload.address, workload.port_of(port))),
+            // Of no effect: a name for people who look at a proxy's endpoints.
+            hostname: workload.key.to_string(),
             ..Endpoint::default()
         })),
-        metadata: None,
+        metadata: Some(describe(workload)),
     }
 }
 
-fn describe(instance: &Instance) -> Metadata {
-    let text = |text: String| Value {
-        kind: Some(Kind::StringValue(text)),
+/// Maps are encoded in no order: none of these has more than one entry, so that a resource's bytes
+/// depend on its content alone.
+fn describe(workload: &Workload) -> Metadata {
+    let version = Value {
+        kind: Some(Kind::StringValue(workload.version.to_string())),
     };
-    let workload = &instance.workload;
-    let fields = HashMap::from([
-        (
-            names::ENDPOINT_VERSION.to_owned(),
-            text(workload.version.to_string()),
-        ),
-        (
-            names::ENDPOINT_WORKLOAD.to_owned(),
-            text(workload.key.to_string()),
-        ),
-    ]);
+    let said = Struct {
+        fields: HashMap::from([(names::ENDPOINT_VERSION.to_owned(), version)]),
+    };
     Metadata {
-        filter_metadata: HashMap::from([(names::ENDPOINT_METADATA.to_owned(), Struct { fields })]),
+        filter_metadata: HashMap::from([(names::ENDPOINT_METADATA.to_owned(), said)]),
         ..Metadata::default()
     }
 }

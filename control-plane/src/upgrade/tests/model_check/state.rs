@@ -190,6 +190,7 @@ impl State {
             new: self.instance(Side::New, now),
             others: u32::from(env.third),
             applied,
+            reports_pending: 0,
             last_old_session: Some(before(now, env.sessionless_for)),
             commands: Vec::new(),
             asked_because: String::new(),
