@@ -105,7 +105,8 @@ impl Loads {
         self.reported.get(proxy).copied()
     }
 
-    /// A session began or was placed: its version still has sessions.
+    /// A session began or was placed: its version still has sessions. Other clients than our sidecar
+    /// don't tell; of theirs, whatever goes to a version may be of a session (at weight 0 it is).
     fn note_session(
         &mut self,
         cluster: &ClusterName,
@@ -113,7 +114,8 @@ impl Loads {
         at: Timestamp,
         index: &Index,
     ) {
-        if sample.pinned_requests == 0 && sample.new_sessions == 0 {
+        let told = sample.pinned_requests.max(sample.new_sessions);
+        if told == 0 && sample.issued == 0 {
             return;
         }
         let ClusterName::Outbound { version, host, .. } = cluster else {
@@ -394,6 +396,16 @@ mod tests {
         let service = ServiceKey::new("shop", "checkout");
         assert_eq!(loads.last_session(&service, &"v1".into()), Some(at(9)));
         assert_eq!(loads.last_session(&service, &"v2".into()), None);
+    }
+
+    #[test]
+    fn what_a_stock_client_sends_to_a_version_may_be_of_a_session() {
+        let (mut loads, index, _) = fixture();
+        let mut sent = endpoint(OUTBOUND, 0);
+        sent.issued = 1;
+        loads.record(&report("envoy-1", 9, vec![sent]), &index);
+        let service = ServiceKey::new("shop", "checkout");
+        assert_eq!(loads.last_session(&service, &"v1".into()), Some(at(9)));
     }
 
     #[test]
