@@ -1,7 +1,7 @@
 //! The way back.
 
-use super::world::{World, instances, policy, seconds};
-use crate::model::{Command, Phase, Side};
+use super::world::{World, cookie, instances, policy, seconds};
+use crate::model::{Command, Phase, Policy, Side};
 
 fn rollback() -> Command {
     Command::Rollback {
@@ -167,7 +167,10 @@ fn draining_is_taken_back_while_an_old_instance_is_left() {
 
 #[test]
 fn drained_old_instances_are_no_room_for_sessions() {
-    let mut world = World::draining(policy());
+    let mut world = World::draining(Policy {
+        affinity: cookie(),
+        ..policy()
+    });
     world.pass(0);
     world.now = world.now.after(seconds(1));
     world.report_quiet();
