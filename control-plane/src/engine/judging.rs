@@ -110,11 +110,15 @@ fn begin_step(run: &mut Run, policy: &Policy) {
 }
 
 /// What remains until the step is decided: of its hold, else of the longest wait; in the window, of
-/// that.
+/// that; after it, of the old version's sessions.
 fn time_left(run: &Run, policy: &Policy, applied_at: Timestamp, now: Timestamp) -> Duration {
     if run.status.phase == Phase::RollbackWindow {
         let from = applied_at.max(run.status.phase_since);
         return from.after(policy.rollback.window).since(now);
+    }
+    if run.status.phase == Phase::Draining {
+        let sessions = run.status.phase_since.after(policy.drain.session_timeout);
+        return sessions.since(now);
     }
     let step = policy
         .steps

@@ -159,7 +159,7 @@ impl Player {
         let status = &self.status;
         let in_window = match status.phase {
             Phase::WarmUp | Phase::Shifting => false,
-            Phase::RollbackWindow => true,
+            Phase::RollbackWindow | Phase::Draining => true,
             _ => {
                 self.stage = None;
                 self.trial = None;
