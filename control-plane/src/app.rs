@@ -101,12 +101,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(config: &Standalone) -> Result<(), Failure> {
     let catalog = manifest::read(&config.manifests).map_err(|wrong| invalid(&wrong))?;
-    warn_of(&catalog);
     let journal = Journal::open(&config.state).map_err(|error| match error {
         JournalError::Locked(_) => Failure::usage(error),
         other => Failure::failed(other),
     })?;
     let outbox = Outbox::open(&config.state.join("outbox")).map_err(Failure::failed)?;
+    welcome(&catalog, &outbox);
     clock::begin(journal.1.latest());
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -143,7 +143,7 @@ async fn serve(config: &Standalone, mut engine: Engine, outbox: Outbox) -> Resul
     let (observed, observations) = mpsc::channel(OBSERVATIONS_WAITING);
     let (stop, stopped) = watch::channel(false);
     let inputs = Inputs {
-        catalogs: follow_manifests(config),
+        catalogs: follow_manifests(config, outbox.clone()),
         observed: observations,
         requests,
         stop: stopped,
@@ -270,7 +270,7 @@ fn spawn_engine(
 }
 
 /// Reads the manifests whenever they change; what is invalid is said, and the last good set stays.
-fn follow_manifests(config: &Standalone) -> mpsc::Receiver<Catalog> {
+fn follow_manifests(config: &Standalone, outbox: Outbox) -> mpsc::Receiver<Catalog> {
     let (readings, mut read) = mpsc::channel(1);
     let (catalogs, receiver) = mpsc::channel(1);
     tokio::spawn(manifest::watch(config.manifests.clone(), readings));
@@ -278,7 +278,7 @@ fn follow_manifests(config: &Standalone) -> mpsc::Receiver<Catalog> {
         while let Some(reading) = read.recv().await {
             match reading {
                 Ok(catalog) => {
-                    warn_of(&catalog);
+                    welcome(&catalog, &outbox);
                     if catalogs.send(catalog).await.is_err() {
                         return;
                     }
@@ -294,10 +294,13 @@ fn follow_manifests(config: &Standalone) -> mpsc::Receiver<Catalog> {
     receiver
 }
 
-fn warn_of(catalog: &Catalog) {
+/// What is to be done with a catalog beside the engine.
+fn welcome(catalog: &Catalog, outbox: &Outbox) {
     for warning in &catalog.warnings {
         tracing::warn!("{warning}");
     }
+    let policies = catalog.policies.values();
+    outbox.name(policies.flat_map(|policy| policy.notify.clone()));
 }
 
 fn invalid(wrong: &[Invalid]) -> Failure {

@@ -56,8 +56,6 @@ pub const NODE_NAME: &str = "NAME";
 pub const ENDPOINT_METADATA: &str = "segue.dev";
 /// In [`ENDPOINT_METADATA`]: the endpoint's version id (a string).
 pub const ENDPOINT_VERSION: &str = "version";
-/// In [`ENDPOINT_METADATA`]: the endpoint's workload, `NAMESPACE/NAME` (a string).
-pub const ENDPOINT_WORKLOAD: &str = "workload";
 
 /// Names of `load_metric_stats` in load reports, each per endpoint.
 pub mod metric {

@@ -15,11 +15,7 @@ pub mod upgrade;
 pub use client::Server;
 pub use output::Format;
 
-use std::{
-    future::Future,
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{future::Future, io, process::ExitCode};
 use tonic::Code;
 
 /// Why a verb failed; one sentence.
@@ -88,7 +84,7 @@ pub fn run(verb: impl Future<Output = Result<(), Failure>>) -> ExitCode {
         }
         Err(failure) => {
             if !matches!(failure, Failure::Interrupted) {
-                drop(writeln!(io::stderr(), "segue: {failure}"));
+                drop(output::eprint(&format!("segue: {failure}\n")));
             }
             ExitCode::from(match failure {
                 Failure::Usage(_) | Failure::Invalid(_) => 2,

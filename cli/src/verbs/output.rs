@@ -2,7 +2,10 @@
 
 use super::Failure;
 use serde_json::Value;
-use std::io::{self, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, Write as _},
+};
 
 /// How the answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,12 +60,34 @@ fn yaml(object: &Value) -> Result<String, Failure> {
 
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(printable(text).as_bytes())?;
     out.flush()?;
     Ok(())
 }
 
 pub(super) fn eprint(text: &str) -> Result<(), Failure> {
-    io::stderr().write_all(text.as_bytes())?;
+    io::stderr().write_all(printable(text).as_bytes())?;
     Ok(())
+}
+
+/// A text of several lines without what would steer a terminal: a proxy's NACK or somebody's
+/// reason may bring it.
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(steers) {
+        Cow::Owned(text.replace(steers, " "))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(printable("a\tb\nc – ü"), "a\tb\nc – ü");
+        assert_eq!(printable("\x1b[2Ja\r\u{9b}1mb\x7f"), " [2Ja  1mb ");
+    }
 }

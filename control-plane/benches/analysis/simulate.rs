@@ -118,7 +118,7 @@ impl Scenario {
                 return run.outcome;
             }
         }
-        run.trial.begin_window(&self.policy);
+        run.trial.begin_step(&self.policy);
         run.outcome.finished = run.window();
         run.outcome
     }

@@ -183,7 +183,7 @@ fn at_full_weight_the_last_baseline_is_compared_with() {
     policy.success_rate.min = Ppm(0);
     let mut trial = begun(&policy);
     feed(&mut trial, &policy, &evidence((250, 0), (250, 1)), 200);
-    trial.begin_window(&policy);
+    trial.begin_step(&policy);
     feed(&mut trial, &policy, &evidence((500, 2), (0, 0)), 100);
     assert_eq!(verdict(&trial, &policy), Verdict::NotWorse);
     feed(&mut trial, &policy, &evidence((500, 20), (0, 0)), 10);
@@ -195,7 +195,7 @@ fn at_full_weight_the_last_baseline_is_compared_with() {
 fn without_any_old_traffic_the_floor_alone_judges() {
     let policy = policy();
     let mut trial = begun(&policy);
-    trial.begin_window(&policy);
+    trial.begin_step(&policy);
     feed(&mut trial, &policy, &evidence((500, 0), (0, 0)), 30);
     assert_eq!(verdict(&trial, &policy), Verdict::NotWorse);
     feed(&mut trial, &policy, &evidence((500, 50), (0, 0)), 4);
@@ -337,8 +337,7 @@ proptest! {
         let mut trial = Trial::begin(&policy);
         for (what, new, old, millis) in course {
             match what {
-                0 => trial.begin_step(&policy),
-                1 => trial.begin_window(&policy),
+                0 | 1 => trial.begin_step(&policy),
                 _ => trial.take_in(&policy, &Evidence { new, old }, Duration::from_millis(millis)),
             }
             let judgement = trial.judge(&policy, Duration::from_millis(millis));

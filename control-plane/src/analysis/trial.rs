@@ -72,7 +72,20 @@ impl Trial {
         }
     }
 
-    /// A step's weight is applied everywhere: "not worse" is to be shown anew, "worse" remembers.
+    /// A weight is applied everywhere: its step is one more of this trial, or the first of a new
+    /// one.
+    pub fn enter_step(trial: &mut Option<Self>, policy: &Analysis) {
+        trial
+            .get_or_insert_with(|| Self::begin(policy))
+            .begin_step(policy);
+    }
+
+    /// A step's weight is applied everywhere, the first one's too: "not worse" is to be shown anew,
+    /// "worse" remembers.
+    ///
+    /// At 100 % the old version has no traffic any more. What the new one does is compared with the
+    /// last baseline measured, and the floor. (Where the old version still has sessions enough to be
+    /// compared with, it is.)
     pub fn begin_step(&mut self, policy: &Analysis) {
         self.fit(policy);
         self.bet(policy);
@@ -88,14 +101,8 @@ impl Trial {
         }
     }
 
-    /// 100 %: the old version has no traffic any more. What the new one does is compared with the
-    /// last baseline measured, and the floor. (Where the old version still has sessions enough to
-    /// be compared with, it is.)
-    pub fn begin_window(&mut self, policy: &Analysis) {
-        self.begin_step(policy);
-    }
-
-    /// Evidence of one span of time (a few hundred ms), both groups over the same seconds.
+    /// Evidence of one span of time (a few hundred ms), both groups over the same seconds. Spans in
+    /// which nothing was answered belong here too: rates are over all the time of a step.
     pub fn take_in(&mut self, policy: &Analysis, evidence: &Evidence, over: Duration) {
         self.fit(policy);
         self.step.add(evidence, over);

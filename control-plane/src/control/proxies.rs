@@ -8,9 +8,6 @@ use segue_proto::control::{
 };
 use tonic::{Request, Response, Status};
 
-/// Names that an error lists.
-const NAMES_SHOWN: usize = 50;
-
 /// Shows the proxies.
 #[derive(Clone, Debug)]
 pub struct Proxies {
@@ -58,18 +55,9 @@ impl ProxyService for Proxies {
         if let Some(view) = board.proxies.get(&id) {
             return Ok(Response::new(convert::proxy_config(view)));
         }
-        let names: Vec<String> = board
-            .proxies
-            .keys()
-            .take(NAMES_SHOWN)
-            .map(ToString::to_string)
-            .collect();
-        let message = match names.as_slice() {
-            [] => format!("proxy {id} is not connected, nor any other"),
-            names => format!(
-                "proxy {id} is not connected; connected are {}",
-                names.join(", ")
-            ),
+        let message = match refuse::some_of(board.proxies.keys()).as_str() {
+            "" => format!("proxy {id} is not connected, nor any other"),
+            names => format!("proxy {id} is not connected; connected are {names}"),
         };
         Err(refuse::not_found(refuse::PROXY, &id.0, message))
     }

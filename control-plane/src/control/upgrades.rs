@@ -3,7 +3,7 @@
 use super::{convert, deadline, names, refuse, watch};
 use crate::{
     clock::now,
-    engine::{Handle, Request, Target, UpgradeView},
+    engine::{Handle, LoggedDecision, Request, Target, UpgradeView},
     model::Command,
 };
 use segue_proto::control::{
@@ -12,8 +12,8 @@ use segue_proto::control::{
     UpgradeCommandRequest, WatchUpgradesRequest, WatchUpgradesResponse,
     upgrade_service_server::UpgradeService,
 };
-use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::{io, sync::Arc};
+use tokio::{sync::mpsc, task::spawn_blocking};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
@@ -33,7 +33,7 @@ impl Upgrades {
         Self { engine }
     }
 
-    async fn ask(&self, request: Request, reason: &str) -> Result<Response<Upgrade>, Status> {
+    async fn ask(&self, mut request: Request, reason: &str) -> Result<Response<Upgrade>, Status> {
         names::asked(&request.request_id, reason)?;
         let name = match &request.target {
             Target::Named(key) => key.to_string(),
@@ -43,6 +43,7 @@ impl Upgrades {
             target = name, command = ?request.command, request_id = request.request_id, reason,
             "asked"
         );
+        reason.clone_into(&mut request.reason);
         match self.engine.ask(request).await {
             Ok(view) => Ok(Response::new(convert::upgrade(&view, now()))),
             Err(refusal) => Err(refuse::refusal(&refusal, &name)),
@@ -57,6 +58,7 @@ impl Upgrades {
         let asked = Request {
             target: Target::Named(names::key(&request.namespace, "name", &request.name)?),
             command,
+            reason: String::new(),
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
         };
@@ -67,10 +69,9 @@ impl Upgrades {
         let key = names::key(namespace, "name", name)?;
         let board = self.engine.board();
         board.upgrades.get(&key).cloned().ok_or_else(|| {
-            let names: Vec<String> = board.upgrades.keys().map(ToString::to_string).collect();
-            let message = match names.as_slice() {
-                [] => format!("there is no upgrade {key}, nor any other"),
-                names => format!("there is no upgrade {key}; there are {}", names.join(", ")),
+            let message = match refuse::some_of(board.upgrades.keys()).as_str() {
+                "" => format!("there is no upgrade {key}, nor any other"),
+                names => format!("there is no upgrade {key}; there are {names}"),
             };
             refuse::not_found(refuse::UPGRADE, &key.to_string(), message)
         })
@@ -156,6 +157,7 @@ impl UpgradeService for Upgrades {
         let asked = Request {
             target,
             command: Command::Start,
+            reason: String::new(),
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
         };
@@ -184,6 +186,7 @@ impl UpgradeService for Upgrades {
         let asked = Request {
             target: Target::Named(names::key(&request.namespace, "name", &request.name)?),
             command: Command::Promote { full: request.full },
+            reason: String::new(),
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
         };
@@ -200,6 +203,7 @@ impl UpgradeService for Upgrades {
             command: Command::Rollback {
                 reason: request.reason.clone(),
             },
+            reason: String::new(),
             request_id: request.request_id,
             resource_version: checked(request.resource_version),
         };
@@ -219,32 +223,45 @@ impl UpgradeService for Upgrades {
         &self,
         request: tonic::Request<ExplainUpgradeRequest>,
     ) -> Result<Response<Self::ExplainUpgradeStream>, Status> {
+        let until = deadline::of(request.metadata());
         let request = request.into_inner();
-        let key = self
-            .find(&request.namespace, &request.name)?
-            .spec
-            .key
-            .clone();
-        let log = self.engine.decisions().clone();
+        let view = self.find(&request.namespace, &request.name)?;
+        let lines = self.engine.decisions().read(&view.spec.key);
+        let lines = lines.map_err(|error| refuse::unreadable(&error))?;
         let (sender, receiver) = mpsc::channel(WAITING);
-        tokio::task::spawn_blocking(move || {
-            let unreadable = |error: std::io::Error| {
-                Status::internal(format!("the decision log can't be read: {error}"))
-            };
-            let lines = match log.read(&key) {
-                Ok(lines) => lines,
-                Err(error) => return drop(sender.blocking_send(Err(unreadable(error)))),
-            };
-            for line in lines {
-                let line = line
-                    .map(|logged| convert::decision(&logged))
-                    .map_err(unreadable);
-                if sender.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let telling = tell(lines, sender.clone());
+        tokio::spawn(deadline::end_at(until, sender, telling));
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Sends a log. Whoever reads slowly holds up no thread: those that wait for the disk are few, and
+/// the outbox needs them too.
+async fn tell(
+    mut lines: impl Iterator<Item = io::Result<LoggedDecision>> + Send + 'static,
+    sender: mpsc::Sender<Result<Decision, Status>>,
+) {
+    loop {
+        let read = spawn_blocking(move || {
+            let some: Vec<_> = lines.by_ref().take(WAITING).collect();
+            (some, lines)
+        });
+        let Ok((some, rest)) = read.await else {
+            return;
+        };
+        if some.is_empty() {
+            return;
+        }
+        lines = rest;
+        for line in some {
+            let line = line
+                .map(|logged| convert::decision(&logged))
+                .map_err(|error| refuse::unreadable(&error));
+            let ends = line.is_err();
+            if sender.send(line).await.is_err() || ends {
+                return;
+            }
+        }
     }
 }
 

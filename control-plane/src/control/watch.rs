@@ -12,7 +12,10 @@ use segue_proto::control::{
     WatchUpgradesRequest, WatchUpgradesResponse, watch_upgrades_response::Kind,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
 use tonic::Status;
 
 /// Between two messages that differ in live numbers alone.
@@ -27,6 +30,14 @@ pub(super) struct Watch {
     sender: Sender,
     clock: fn() -> Timestamp,
     sent: BTreeMap<UpgradeKey, (Arc<UpgradeView>, Timestamp)>,
+}
+
+/// Whether a state is to be sent.
+enum News {
+    None,
+    Now,
+    /// Its numbers alone are new, and the last were sent just now.
+    Later,
 }
 
 /// The reader has gone.
@@ -51,27 +62,42 @@ impl Watch {
 
     /// Until the reader or the engine has gone.
     pub(super) async fn run(mut self) {
-        if self.send_changes().await.is_err() || self.send(Kind::Synced, None).await.is_err() {
+        let Ok(mut held_back) = self.send_changes().await else {
+            return;
+        };
+        if self.send(Kind::Synced, None).await.is_err() {
             return;
         }
         loop {
-            let changed = tokio::select! {
-                changed = self.board.changed() => changed,
+            tokio::select! {
+                changed = self.board.changed() => if changed.is_err() { return },
+                // The last numbers before a quiet time are told too.
+                () = sleep(NUMBERS_EVERY), if held_back => {}
                 () = self.sender.closed() => return,
-            };
-            if changed.is_err() || self.send_changes().await.is_err() {
-                return;
             }
+            held_back = match self.send_changes().await {
+                Ok(held_back) => held_back,
+                Err(Gone) => return,
+            };
         }
     }
 
-    async fn send_changes(&mut self) -> Result<(), Gone> {
+    /// Sends what is news; true where some numbers were held back.
+    async fn send_changes(&mut self) -> Result<bool, Gone> {
         let board = Arc::clone(&self.board.borrow_and_update());
+        let mut held_back = false;
         for (key, view) in &board.upgrades {
-            if self.covers(key) && self.is_news(key, view) {
-                self.send(Kind::Put, Some(view)).await?;
-                self.sent
-                    .insert(key.clone(), (Arc::clone(view), (self.clock)()));
+            if !self.covers(key) {
+                continue;
+            }
+            match self.news(key, view) {
+                News::Now => {
+                    self.send(Kind::Put, Some(view)).await?;
+                    self.sent
+                        .insert(key.clone(), (Arc::clone(view), (self.clock)()));
+                }
+                News::Later => held_back = true,
+                News::None => {}
             }
         }
         let deleted: Vec<UpgradeKey> = self
@@ -85,7 +111,7 @@ impl Watch {
                 self.send(Kind::Deleted, Some(&view)).await?;
             }
         }
-        Ok(())
+        Ok(held_back)
     }
 
     fn covers(&self, key: &UpgradeKey) -> bool {
@@ -93,14 +119,13 @@ impl Watch {
             && (self.name.is_empty() || *self.name == *key.name)
     }
 
-    fn is_news(&self, key: &UpgradeKey, view: &Arc<UpgradeView>) -> bool {
+    fn news(&self, key: &UpgradeKey, view: &Arc<UpgradeView>) -> News {
         match self.sent.get(key) {
-            None => true,
-            Some((sent, _)) if Arc::ptr_eq(sent, view) => false,
-            Some((sent, at)) => {
-                sent.resource_version != view.resource_version
-                    || (self.clock)().since(*at) >= NUMBERS_EVERY
-            }
+            None => News::Now,
+            Some((sent, _)) if Arc::ptr_eq(sent, view) => News::None,
+            Some((sent, _)) if sent.resource_version != view.resource_version => News::Now,
+            Some((_, at)) if (self.clock)().since(*at) >= NUMBERS_EVERY => News::Now,
+            Some(_) => News::Later,
         }
     }
 

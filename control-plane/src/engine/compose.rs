@@ -54,6 +54,7 @@ pub(super) fn view(parts: &Parts<'_>) -> ServiceView {
             Some(run) => parts.versions_of_run(run),
             None => parts.versions_at_rest(),
         },
+        check_every: parts.policy.health.interval,
         affinity: affinity(&parts.service.key, parts.policy, parts.now),
     }
 }

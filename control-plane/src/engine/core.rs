@@ -20,8 +20,8 @@ use super::{
     token::TokenKey,
 };
 use crate::model::{
-    Catalog, Command, Generation, Judgement, Observed, Policy, ServiceKey, Timestamp, UpgradeKey,
-    WorkloadKey, World,
+    Catalog, Command, Generation, Judgement, Observed, Policy, ProxyId, ServiceKey, Timestamp,
+    UpgradeKey, WorkloadKey, World,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -53,7 +53,8 @@ pub struct Engine {
     pub(super) unpublished: BTreeSet<UpgradeKey>,
     /// When each run's present generation went out.
     pub(super) published_at: BTreeMap<UpgradeKey, Timestamp>,
-    pub(super) commands: BTreeMap<UpgradeKey, Vec<Command>>,
+    /// What is to be put to each run, with the reason that was given.
+    pub(super) commands: BTreeMap<UpgradeKey, Vec<(Command, String)>>,
     /// Services whose view may have changed.
     pub(super) dirty: BTreeSet<ServiceKey>,
     /// Services for which a run may have to begin.
@@ -64,6 +65,8 @@ pub struct Engine {
     pub(super) answers: VecDeque<(Request, Answer)>,
     pub(super) views: BTreeMap<UpgradeKey, Arc<UpgradeView>>,
     pub(super) journal_error: Option<String>,
+    /// Proxies whose reports told what they can't know.
+    pub(super) disbelieved: BTreeSet<ProxyId>,
     /// What reports say of each run's traffic.
     pub(super) gathered: BTreeMap<UpgradeKey, Gathered>,
     /// What analysis said last, and when.
@@ -124,6 +127,7 @@ impl Engine {
             answers: VecDeque::new(),
             views: BTreeMap::new(),
             journal_error: None,
+            disbelieved: BTreeSet::new(),
             gathered: BTreeMap::new(),
             judged: BTreeMap::new(),
             looked: BTreeMap::new(),
@@ -203,7 +207,8 @@ impl Engine {
             } else {
                 Command::Resume
             };
-            self.commands.entry(key.clone()).or_default().push(command);
+            let asked = (command, "its manifest says so".to_owned());
+            self.commands.entry(key.clone()).or_default().push(asked);
         }
     }
 
@@ -224,8 +229,11 @@ impl Engine {
             Observed::ProxyGone { proxy, clean } => {
                 self.proxies.gone(&proxy, clean, now);
                 self.loads.proxy_gone(&proxy, clean);
+                self.disbelieved.remove(&proxy);
             }
             Observed::Load(sample) => {
+                let sample = self.credible(sample);
+                self.proxies.reported(&sample.proxy);
                 let since = self.loads.record(&sample, &self.index);
                 self.gather(&sample, since, now);
             }

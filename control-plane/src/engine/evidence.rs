@@ -90,7 +90,7 @@ impl Gathered {
         };
     }
 
-    /// What came in since the last call, and over how long; None: nothing yet, or too soon.
+    /// What came in since the last call, perhaps nothing, and over how long; None: too soon.
     pub(super) fn take(
         &mut self,
         run: &Run,
@@ -99,8 +99,7 @@ impl Gathered {
         now: Timestamp,
     ) -> Option<(Evidence, Duration)> {
         let over = now.since(self.since);
-        let nothing = self.clients.is_empty() && self.instances.is_empty();
-        if nothing || over < BLOCK {
+        if over < BLOCK {
             return None;
         }
         let place = self.place(run, policy, (loads, index));
@@ -113,7 +112,7 @@ impl Gathered {
             Place::Clients => clients,
             Place::Instances => instances,
         };
-        Some((evidence, over)).filter(|(evidence, _)| !evidence.is_empty())
+        Some((evidence, over))
     }
 
     /// Where both groups can be seen.

@@ -12,6 +12,10 @@ pub struct Request {
     pub target: Target,
     /// What is asked.
     pub command: Command,
+    /// Why, for the decision log and the history; empty: not said. A rollback's stands in its
+    /// command.
+    #[serde(default)]
+    pub reason: String,
     /// Asked again under the same id, it gets the same answer; empty: no id.
     pub request_id: String,
     /// Refused where the upgrade has moved on; None: not checked.

@@ -6,11 +6,13 @@
 use super::{core::Engine, evidence::Gathered, run::Run};
 use crate::{
     analysis::Trial,
-    model::{Judgement, MetricSample, Phase, Policy, Share, Timestamp, UpgradeKey, Verdict},
+    model::{Judgement, MetricSample, Phase, Policy, Timestamp, UpgradeKey, Verdict},
+    upgrade,
 };
 use std::time::Duration;
 
-/// A judgement without new evidence is made anew so often: what is left of the step shrinks.
+/// A judgement without new evidence is made anew so often: rates fall and what is left of the step
+/// shrinks.
 const JUDGED_EVERY: Duration = Duration::from_secs(1);
 
 impl Engine {
@@ -32,8 +34,10 @@ impl Engine {
                 .and_then(|gathered| gathered.take(run, policy, reports, now));
             if let (Some((evidence, over)), Some(trial)) = (taken, &mut run.trial) {
                 trial.take_in(&policy.analysis, &evidence, over);
-                run.unlogged.add(&evidence);
-                self.judged.remove(key);
+                if !evidence.is_empty() {
+                    run.unlogged.add(&evidence);
+                    self.judged.remove(key);
+                }
             }
         }
     }
@@ -70,7 +74,8 @@ impl Engine {
         }
         let applied_at = run.status.applied_at.filter(|_| run.is_analysed())?;
         if !run.is_on_trial() {
-            begin_step(run, policy);
+            Trial::enter_step(&mut run.trial, &policy.analysis);
+            run.trial_weight = Some(run.status.weight);
             self.gathered
                 .entry(run.spec.key.clone())
                 .or_insert_with(|| Gathered::new(now))
@@ -80,7 +85,7 @@ impl Engine {
         match self.judged.get(&run.spec.key) {
             Some((said, at)) if now.since(*at) < JUDGED_EVERY => Some(said.clone()),
             _ => {
-                let left = time_left(run, policy, applied_at, now);
+                let left = upgrade::time_left(policy, &run.status, now);
                 let said = run.trial.as_ref()?.judge(&policy.analysis, left);
                 self.judged
                     .insert(run.spec.key.clone(), (said.clone(), now));
@@ -93,43 +98,6 @@ impl Engine {
     pub(super) fn forget_traffic(&mut self, key: &UpgradeKey) {
         self.gathered.remove(key);
         self.judged.remove(key);
-    }
-}
-
-/// The weight was applied everywhere: its step begins.
-fn begin_step(run: &mut Run, policy: &Policy) {
-    let analysis = &policy.analysis;
-    let first = run.trial.is_none();
-    let trial = run.trial.get_or_insert_with(|| Trial::begin(analysis));
-    if run.status.weight == Share::ALL {
-        trial.begin_window(analysis);
-    } else if !first {
-        trial.begin_step(analysis);
-    }
-    run.trial_weight = Some(run.status.weight);
-}
-
-/// What remains until the step is decided: of its hold, else of the longest wait; in the window, of
-/// that; after it, of the old version's sessions.
-fn time_left(run: &Run, policy: &Policy, applied_at: Timestamp, now: Timestamp) -> Duration {
-    if run.status.phase == Phase::RollbackWindow {
-        let from = applied_at.max(run.status.phase_since);
-        return from.after(policy.rollback.window).since(now);
-    }
-    if run.status.phase == Phase::Draining {
-        let sessions = run.status.phase_since.after(policy.drain.session_timeout);
-        return sessions.since(now);
-    }
-    let step = policy
-        .steps
-        .iter()
-        .rfind(|step| step.weight <= run.status.weight);
-    let hold = step.map_or(Duration::ZERO, |step| step.hold);
-    let of_hold = applied_at.after(hold).since(now);
-    if of_hold.is_zero() {
-        applied_at.after(policy.analysis.max_wait).since(now)
-    } else {
-        of_hold
     }
 }
 

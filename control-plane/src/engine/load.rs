@@ -100,6 +100,11 @@ impl Loads {
         self.reported.insert(sample.proxy.clone(), sample.at)
     }
 
+    /// When a proxy last reported.
+    pub(super) fn reported_at(&self, proxy: &ProxyId) -> Option<Timestamp> {
+        self.reported.get(proxy).copied()
+    }
+
     /// A session began or was placed: its version still has sessions.
     fn note_session(
         &mut self,
@@ -165,24 +170,32 @@ impl Loads {
         activity
     }
 
-    /// An instance's present traffic by its own proxy, else by its clients'.
+    /// An instance's present traffic by its own proxy, else by its clients': explicit proxies
+    /// connect past it, and then it sees nothing.
     pub(super) fn traffic(&self, workload: &WorkloadKey, now: Timestamp) -> Traffic {
         let Some(reporters) = self.instances.get(workload) else {
             return Traffic::default();
         };
-        let own = reporters.keys().any(|reporter| reporter.own);
-        reporters
-            .iter()
-            .filter(|(reporter, _)| reporter.own == own)
-            .fold(Traffic::default(), |sum, (_, reports)| {
-                let (requests, errors) = reports.rates(now);
-                Traffic {
-                    requests_per_second: sum.requests_per_second + requests,
-                    errors_per_second: sum.errors_per_second + errors,
-                    requests: sum.requests.saturating_add(reports.levels.requests),
-                    connections: sum.connections.saturating_add(reports.levels.connections),
-                }
-            })
+        let seen_by = |own: bool| {
+            reporters
+                .iter()
+                .filter(|(reporter, _)| reporter.own == own)
+                .fold(Traffic::default(), |sum, (_, reports)| {
+                    let (requests, errors) = reports.rates(now);
+                    Traffic {
+                        requests_per_second: sum.requests_per_second + requests,
+                        errors_per_second: sum.errors_per_second + errors,
+                        requests: sum.requests.saturating_add(reports.levels.requests),
+                        connections: sum.connections.saturating_add(reports.levels.connections),
+                    }
+                })
+        };
+        let itself = seen_by(true);
+        if itself == Traffic::default() {
+            seen_by(false)
+        } else {
+            itself
+        }
     }
 
     /// An instance's own proxy reports.
@@ -333,6 +346,21 @@ mod tests {
         let traffic = loads.traffic(&key, at(4));
         assert!((traffic.requests_per_second - 100.0).abs() < 0.01);
         assert!((traffic.errors_per_second - 10.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn what_passes_an_instances_own_proxy_by_is_shown_as_its_clients_see_it() {
+        let (mut loads, index, key) = fixture();
+        for second in 1..=4 {
+            let own = endpoint("inbound|8080||", 0);
+            loads.record(&report("shop/a-0", second, vec![own]), &index);
+            let mut client = endpoint(OUTBOUND, 2);
+            client.issued = 50;
+            loads.record(&report("shop/web", second, vec![client]), &index);
+        }
+        let traffic = loads.traffic(&key, at(4));
+        assert!((traffic.requests_per_second - 50.0).abs() < 0.01);
+        assert_eq!(traffic.requests, 2);
     }
 
     #[test]

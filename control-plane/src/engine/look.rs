@@ -18,13 +18,13 @@ const SUPERSEDED: &str = "Superseded";
 impl Engine {
     /// Advances one run until it stands still or wants something published.
     pub(super) fn look(&mut self, key: &UpgradeKey, changes: &mut Changes, now: Timestamp) {
-        let commands = self.commands.remove(key).unwrap_or_default();
+        let asked = self.commands.remove(key).unwrap_or_default();
         let Some(before) = self.runs.get(key).cloned() else {
             return;
         };
         let policy = self.policy(&before.spec.service);
         let mut run = before.clone();
-        for command in &commands {
+        for (command, _) in &asked {
             match command {
                 Command::Pause => run.spec.paused = true,
                 Command::Resume => run.spec.paused = false,
@@ -33,7 +33,7 @@ impl Engine {
         }
         run.manifest_paused = self.catalog.upgrades.get(key).map(|named| named.paused);
         self.note_waiting(&mut run, now);
-        let mut seen = self.observe(&mut run, &policy, commands, now);
+        let mut seen = self.observe(&mut run, &policy, asked, now);
         Self::log_policy(&mut run, &policy, (&seen, now), changes);
         for _ in 0..MAX_LOOKS {
             let phase = run.status.phase;
@@ -58,15 +58,17 @@ impl Engine {
         &mut self,
         run: &mut Run,
         policy: &Policy,
-        commands: Vec<Command>,
+        asked: Vec<(Command, String)>,
         now: Timestamp,
     ) -> Observation {
         let key = &run.spec.key;
         let published_at = self.published_at.get(key).copied().unwrap_or(self.started);
         let unknown_before = self.resumed.contains(key).then_some(self.started);
         let judgement = self.judgement(run, policy, now);
+        let (commands, mut reasons): (Vec<Command>, Vec<String>) = asked.into_iter().unzip();
         Observation {
             commands,
+            asked_because: reasons.pop().unwrap_or_default(),
             judgement,
             evidence: run.unlogged.clone(),
             ..self.eyes().observe(run, published_at, unknown_before, now)

@@ -21,6 +21,7 @@ mod board;
 mod changes;
 mod compose;
 mod core;
+mod credible;
 mod evidence;
 mod health;
 mod inbox;

@@ -30,14 +30,13 @@ impl Eyes<'_> {
         now: Timestamp,
     ) -> Observation {
         let service = &run.spec.service;
+        let exists = |key: &_| self.catalog.workloads.contains_key(key);
         let applied = run
             .status
             .generation
             .map_or_else(Applied::default, |generation| {
                 self.proxies
-                    .applied(service, generation, published_at, |key| {
-                        self.catalog.workloads.contains_key(key)
-                    })
+                    .applied(service, generation, published_at, exists)
             });
         let (old, new) = (
             self.instances(run, &run.spec.from, now),
@@ -50,6 +49,7 @@ impl Eyes<'_> {
             new,
             others: u32::try_from(others).unwrap_or(u32::MAX),
             applied,
+            reports_pending: self.proxies.reports_pending(service, exists, now),
             last_old_session: self
                 .loads
                 .last_session(service, &run.spec.from)

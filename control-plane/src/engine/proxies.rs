@@ -32,6 +32,25 @@ struct Known {
     connected_at: Timestamp,
     /// When its stream broke off.
     gone_at: Option<Timestamp>,
+    /// Known from before a restart, and has sent no load report since.
+    owes_report: bool,
+}
+
+impl Known {
+    /// The sidecar of a workload that is gone.
+    fn is_orphaned(&self, proxy: &ProxyId, exists: &impl Fn(&WorkloadKey) -> bool) -> bool {
+        self.record.is_workload && workload_of(proxy).is_some_and(|key| !exists(&key))
+    }
+
+    /// It is subscribed to a service, and nothing about it is over.
+    fn is_concerned(
+        &self,
+        proxy: &ProxyId,
+        service: &ServiceKey,
+        exists: &impl Fn(&WorkloadKey) -> bool,
+    ) -> bool {
+        !self.is_orphaned(proxy, exists) && self.record.services.contains(service)
+    }
 }
 
 /// A proxy that is connected, for people.
@@ -46,6 +65,7 @@ pub struct ProxyView {
 /// All proxies.
 #[derive(Debug)]
 pub(super) struct Proxies {
+    started: Timestamp,
     lease: Duration,
     known: BTreeMap<ProxyId, Known>,
     /// The records changed since they were written.
@@ -66,11 +86,13 @@ impl Proxies {
                     state: None,
                     connected_at: now,
                     gone_at: Some(now),
+                    owes_report: true,
                 };
                 (proxy, known)
             })
             .collect();
         Self {
+            started: now,
             lease,
             known,
             changed: false,
@@ -95,15 +117,41 @@ impl Proxies {
             Some(known) if known.gone_at.is_none() => known.connected_at,
             _ => now,
         };
+        let owes_report = before.is_some_and(|known| known.owes_report);
         let known = Known {
             record,
             connected_at,
             gone_at: None,
             state: Some(Arc::new(state)),
+            owes_report,
         };
         if let Some(state) = &known.state {
             self.known.insert(state.proxy.clone(), known);
         }
+    }
+
+    /// A proxy's load report came in.
+    pub(super) fn reported(&mut self, proxy: &ProxyId) {
+        if let Some(known) = self.known.get_mut(proxy) {
+            known.owes_report = false;
+        }
+    }
+
+    /// How many of the proxies subscribed to a service that were known before a restart have sent no
+    /// load report since. None is waited for beyond its lease: not all proxies report.
+    pub(super) fn reports_pending(
+        &self,
+        service: &ServiceKey,
+        exists: impl Fn(&WorkloadKey) -> bool,
+        now: Timestamp,
+    ) -> u32 {
+        if now.since(self.started) >= self.lease {
+            return 0;
+        }
+        let owing = self.known.iter().filter(|(proxy, known)| {
+            known.owes_report && known.is_concerned(proxy, service, &exists)
+        });
+        u32::try_from(owing.count()).unwrap_or(u32::MAX)
     }
 
     /// A proxy's stream ended.
@@ -125,8 +173,7 @@ impl Proxies {
         let (lease, before) = (self.lease, self.known.len());
         let mut lost = Vec::new();
         self.known.retain(|proxy, known| {
-            let orphaned =
-                known.record.is_workload && workload_of(proxy).is_some_and(|key| !exists(&key));
+            let orphaned = known.is_orphaned(proxy, &exists);
             let fenced = known.gone_at.is_some_and(|gone| now.since(gone) >= lease);
             if fenced && !orphaned {
                 tracing::warn!(%proxy, ?lease, "proxy did not come back within its lease: fenced");
@@ -151,9 +198,7 @@ impl Proxies {
     ) -> Applied {
         let mut applied = Applied::default();
         for (proxy, known) in &self.known {
-            let orphaned =
-                known.record.is_workload && workload_of(proxy).is_some_and(|key| !exists(&key));
-            if orphaned || !known.record.services.contains(service) {
+            if !known.is_concerned(proxy, service, &exists) {
                 continue;
             }
             applied.total += 1;
@@ -175,6 +220,12 @@ impl Proxies {
     pub(super) fn contains(&self, workload: &WorkloadKey) -> bool {
         self.known
             .contains_key(&ProxyId::from(workload.to_string().as_str()))
+    }
+
+    /// True where a proxy is subscribed to a service, or was when it was last connected.
+    pub(super) fn is_subscribed(&self, proxy: &ProxyId, service: &ServiceKey) -> bool {
+        let known = self.known.get(proxy);
+        known.is_some_and(|known| known.record.services.contains(service))
     }
 
     /// The connected ones.
@@ -276,6 +327,28 @@ mod tests {
         assert_eq!(applied(&after, 1).lagging.len(), 1);
         after.seen(proxy("shop/web-0", 1), |_| true, at(101));
         assert!(applied(&after, 1).is_complete());
+    }
+
+    #[test]
+    fn proxies_known_before_a_restart_owe_a_report_until_their_lease_is_over() {
+        let mut before = proxies();
+        for id in ["shop/web-0", "shop/web-1"] {
+            before.seen(proxy(id, 9), |_| true, at(1));
+        }
+        let pending = |proxies: &Proxies, now| proxies.reports_pending(&checkout(), |_| true, now);
+        assert_eq!(pending(&before, at(1)), 0);
+        let records = before.take_changed().unwrap();
+
+        let mut after = Proxies::recovered(records, LEASE, at(100));
+        assert_eq!(pending(&after, at(100)), 2);
+        after.seen(proxy("shop/web-0", 9), |_| true, at(101));
+        after.seen(proxy("shop/web-2", 9), |_| true, at(101));
+        assert_eq!(pending(&after, at(101)), 2, "an ACK is no report");
+        after.reported(&"shop/web-0".into());
+        after.seen(proxy("shop/web-0", 10), |_| true, at(102));
+        assert_eq!(pending(&after, at(102)), 1);
+        assert_eq!(pending(&after, at(114)), 1);
+        assert_eq!(pending(&after, at(115)), 0);
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl Engine {
         run.logged_policy = Some(Arc::clone(policy));
         let decision = decision(run, rule, verdict, now);
         changes.lines.push_back(Line {
-            policy: Some(Arc::clone(policy)),
+            // Whoever may read the log need not know passwords.
+            policy: Some(Arc::new(policy.shown())),
             began,
             ..line(run, decision, seen)
         });

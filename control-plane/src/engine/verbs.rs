@@ -91,7 +91,8 @@ impl Engine {
             }
         }
         if let Some(command) = command {
-            self.commands.entry(key.clone()).or_default().push(command);
+            let asked = (command, request.reason.clone());
+            self.commands.entry(key.clone()).or_default().push(asked);
         }
         *turn = self.turn_with(changes, now);
         let goes_back =

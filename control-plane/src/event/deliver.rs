@@ -49,7 +49,7 @@ pub async fn deliver(outbox: Outbox, client: Client, pace: Pace, stop: watch::Re
     loop {
         for queue in outbox.queues() {
             if known.insert(queue.sink.clone()) {
-                let courier = Courier::new(queue, &client, pace);
+                let courier = Courier::new((outbox.clone(), queue), &client, pace);
                 couriers.spawn(courier.run(stop.clone()));
             }
         }
@@ -64,11 +64,14 @@ pub async fn deliver(outbox: Outbox, client: Client, pace: Pace, stop: watch::Re
 /// Whoever goes to one sink.
 #[derive(Debug)]
 struct Courier {
+    outbox: Outbox,
     queue: Arc<Queue>,
     to: Destination,
     pace: Pace,
     /// Failures in a row.
     failures: u32,
+    /// It has failed since then, and no policy names it.
+    unnamed: Option<Instant>,
     /// The event that the sink refuses, since when.
     refused: Option<(u64, Instant)>,
 }
@@ -80,7 +83,7 @@ enum Destination {
 }
 
 impl Courier {
-    fn new(queue: Arc<Queue>, client: &Client, pace: Pace) -> Self {
+    fn new((outbox, queue): (Outbox, Arc<Queue>), client: &Client, pace: Pace) -> Self {
         let to = match &queue.sink {
             Sink::CloudEvents { sink, mode } => Destination::Http(HttpSink {
                 client: client.clone(),
@@ -95,10 +98,12 @@ impl Courier {
             } => Destination::Nats(NatsSink::new(server, subject, *jet_stream)),
         };
         Self {
+            outbox,
             queue,
             to,
             pace,
             failures: 0,
+            unnamed: None,
             refused: None,
         }
     }
@@ -152,6 +157,7 @@ impl Courier {
             );
         }
         self.failures = 0;
+        self.unnamed = None;
         self.refused = None;
         let (seq, told) = (next.seq, next.lost);
         self.settle(move |queue| queue.delivered(seq, told)).await;
@@ -163,6 +169,15 @@ impl Courier {
         self.queue.counts.failed_tries.fetch_add(1, Relaxed);
         self.failures = self.failures.saturating_add(1);
         let wait = self.pace.wait(self.failures, fastrand::u16(..));
+        if self.outbox.is_unnamed(&self.queue.sink) {
+            let since = *self.unnamed.get_or_insert_with(Instant::now);
+            if since.elapsed() >= self.pace.unnamed {
+                self.let_go().await;
+                return wait;
+            }
+        } else {
+            self.unnamed = None;
+        }
         if !failure.refused {
             self.refused = None;
             if self.failures == 1 {
@@ -217,6 +232,21 @@ impl Courier {
         self.refused = None;
         let seq = next.seq;
         self.settle(move |queue| queue.give_up(seq)).await;
+    }
+
+    /// Nobody wants these events told any more, and nobody takes them.
+    async fn let_go(&mut self) {
+        (self.unnamed, self.refused, self.failures) = (None, None, 0);
+        self.settle(|queue| {
+            let dropped = queue.let_go();
+            tracing::warn!(
+                sink = label(&queue.sink),
+                queue = queue.id,
+                dropped,
+                "no policy names this sink any more, and it takes nothing: what waited for it is dropped"
+            );
+        })
+        .await;
     }
 
     /// Writes to the outbox, which waits for the disk.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock,
-    model::{ContentMode, Timestamp},
+    model::{ContentMode, Timestamp, shown},
     web::{Answer, Client},
 };
 use http::{
@@ -76,7 +76,10 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<(), Failure> {
     if status.is_redirection() {
         let to = answer.headers.get(LOCATION).and_then(|to| to.to_str().ok());
         return Err(refused(match to {
-            Some(to) => format!("{status}: redirects are not followed: write {to} into the policy"),
+            Some(to) => format!(
+                "{status}: redirects are not followed: write where it leads ({}) into the policy",
+                shown(to)
+            ),
             None => format!("{status}: redirects are not followed"),
         }));
     }
@@ -142,9 +145,9 @@ mod tests {
             let failure = judge(&answer(status, None), now).unwrap_err();
             assert_eq!(failure.refused, is_refused, "{status}");
         }
-        let moved = judge(&answer(301, Some((LOCATION, "https://there/"))), now).unwrap_err();
+        let moved = judge(&answer(301, Some((LOCATION, "https://there/?word"))), now).unwrap_err();
         assert!(
-            moved.reason.contains("write https://there/"),
+            moved.reason.contains("(https://there/…)"),
             "{}",
             moved.reason
         );

@@ -14,6 +14,8 @@ pub struct Pace {
     /// How long an event is offered to a sink that refuses it for good (most 4xx) before it is
     /// dropped.
     pub refused: Duration,
+    /// How long a sink that no policy names any more may fail before what waits for it is dropped.
+    pub unnamed: Duration,
 }
 
 /// The longest wait that a sink may ask for (`Retry-After`).
@@ -26,6 +28,7 @@ impl Default for Pace {
             longest: Duration::from_secs(30),
             one_try: Duration::from_secs(10),
             refused: Duration::from_secs(86_400),
+            unnamed: Duration::from_secs(3_600),
         }
     }
 }

@@ -9,9 +9,9 @@ use crate::{
     engine::Board,
     model::{
         ExtraMetric, MetricOutcome, MetricSample, MetricSource, Observed, Phase, Share, Timestamp,
-        UpgradeKey,
+        UpgradeKey, origin,
     },
-    web::{Answer, AskError, Client, form, origin},
+    web::{Answer, AskError, Client, form},
 };
 use http::{
     Request,

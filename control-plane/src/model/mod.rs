@@ -9,6 +9,7 @@
 //!
 //! Pure: no tokio, no socket, no file, no clock.
 
+mod address;
 mod analysis;
 mod catalog;
 mod event;
@@ -20,6 +21,7 @@ mod share;
 mod upgrade;
 mod world;
 
+pub use address::{origin, shown};
 pub use analysis::{
     Analysis, Evidence, ExtraMetric, Finding, Judgement, Latency, MetricSource, OnLowTraffic, Ppm,
     SuccessRate, Tally, Test, Verdict,

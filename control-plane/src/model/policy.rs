@@ -1,6 +1,8 @@
 //! How an upgrade of a service is to go: the effective policy, all fields filled in.
 
-use super::{Analysis, Latency, OnLowTraffic, Ppm, SameSite, Share, SuccessRate};
+use super::{
+    Analysis, Latency, MetricSource, OnLowTraffic, Ppm, SameSite, Share, SuccessRate, shown,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -139,6 +141,27 @@ pub enum Start {
 
 const fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)
+}
+
+impl Policy {
+    /// The policy as it may be shown and logged: without what may be secret in addresses.
+    pub fn shown(&self) -> Self {
+        let mut policy = self.clone();
+        for metric in &mut policy.analysis.metrics {
+            match &mut metric.source {
+                MetricSource::Prometheus { address: of, .. }
+                | MetricSource::Webhook { url: of, .. } => *of = shown(of),
+            }
+        }
+        for sink in &mut policy.notify {
+            match sink {
+                Sink::CloudEvents { sink: of, .. } | Sink::Nats { server: of, .. } => {
+                    *of = shown(of);
+                }
+            }
+        }
+        policy
+    }
 }
 
 impl Default for Policy {

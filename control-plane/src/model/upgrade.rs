@@ -83,6 +83,8 @@ pub struct UpgradeStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Notes {
+    /// Why `promote` was asked, until the step that it ends has ended.
+    pub promoted_because: String,
     /// When `resume` was last obeyed: `maxWait` counts anew from then.
     pub resumed_at: Option<Timestamp>,
     /// Since when the next weight has waited for instances of the new version.
@@ -233,12 +235,19 @@ pub struct Observation {
     pub others: u32,
     /// How far `status.generation` has come (default where it is None).
     pub applied: Applied,
+    /// After a restart of the control plane: how many of the proxies that were known before have
+    /// not reported since, and still may. What they would say of the new version is not known.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reports_pending: u32,
     /// When a session token last placed a request on the old version, as far as known.
     #[serde(default, skip_serializing_if = "is_default")]
     pub last_old_session: Option<Timestamp>,
     /// What people asked since the last look, oldest first.
     #[serde(default, skip_serializing_if = "is_default")]
     pub commands: Vec<Command>,
+    /// Why, in the words of who asked last; empty: not said, or said in the command itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub asked_because: String,
     /// What analysis says of the present step; None: nothing is analysed in this phase.
     #[serde(default, skip_serializing_if = "is_default")]
     pub judgement: Option<Judgement>,

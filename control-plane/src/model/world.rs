@@ -25,6 +25,8 @@ pub struct ServiceView {
     /// Its live versions, new before old; at least one where there are instances. The shares sum
     /// to [`Share::ALL`].
     pub versions: Vec<VersionView>,
+    /// How often instances without a probe of their own are checked, by the policy.
+    pub check_every: Duration,
     /// Session affinity, where a policy asks for it.
     pub affinity: Option<CookieAffinity>,
 }

@@ -8,11 +8,10 @@ use crate::{
     analysis::Trial,
     model::{
         Action, Applied, Decision, Generation, Judgement, Lagging, Observation, Phase, Policy,
-        ProxyId, Share, Step, Test, Timestamp, UpgradeStatus, Verdict,
+        ProxyId, Share, Test, Timestamp, UpgradeStatus, Verdict,
     },
     upgrade,
 };
-use std::time::Duration;
 
 /// Calls of `advance` within one look; more would be a rule that never settles.
 const MOST_CALLS: usize = 32;
@@ -34,8 +33,8 @@ pub(super) struct Player {
     /// It has decided what was recorded so far: so what proxies had applied is what the log says.
     follows: bool,
     trial: Option<Trial>,
-    /// What the trial is about: the weight, and whether the old version has no traffic.
-    stage: Option<(Share, bool)>,
+    /// The weight whose step the trial is in.
+    stage: Option<Share>,
     published: u64,
     looked_at: Timestamp,
 }
@@ -145,38 +144,36 @@ impl Player {
 
     /// The recorded evidence is of the time before this look, and so of the present stage.
     fn take_in(&mut self, look: &Look) {
-        let over = look.at.since(self.looked_at);
-        self.looked_at = look.at;
+        let since = std::mem::replace(&mut self.looked_at, look.at);
         self.enter_stage();
+        let Some(applied_at) = self.status.applied_at else {
+            return;
+        };
         if let Some(trial) = &mut self.trial
-            && !look.seen.evidence.is_empty()
+            && self.stage == Some(self.status.weight)
         {
+            let over = look.at.since(since.max(applied_at));
             trial.take_in(&self.policy.analysis, &look.seen.evidence, over);
         }
     }
 
+    /// As the engine does: a step of the trial for each weight that is applied, and a new trial where
+    /// the upgrade is tried once more.
     fn enter_stage(&mut self) {
         let status = &self.status;
-        let in_window = match status.phase {
-            Phase::WarmUp | Phase::Shifting => false,
-            Phase::RollbackWindow | Phase::Draining => true,
-            _ => {
+        match status.phase {
+            Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow | Phase::Draining => {}
+            Phase::Pending | Phase::Preparing => {
                 self.stage = None;
                 self.trial = None;
                 return;
             }
-        };
-        let stage = (status.weight, in_window);
-        if status.applied_at.is_none() || self.stage == Some(stage) {
-            return;
+            _ => return,
         }
-        let analysis = &self.policy.analysis;
-        match (&mut self.trial, in_window) {
-            (Some(trial), true) => trial.begin_window(analysis),
-            (Some(trial), false) => trial.begin_step(analysis),
-            (none, _) => *none = Some(Trial::begin(analysis)),
+        if status.applied_at.is_some() && self.stage != Some(status.weight) {
+            Trial::enter_step(&mut self.trial, &self.policy.analysis);
+            self.stage = Some(status.weight);
         }
-        self.stage = Some(stage);
     }
 
     fn judgement(&mut self, look: &Look) -> Option<Judgement> {
@@ -184,27 +181,9 @@ impl Player {
             return look.seen.judgement.clone();
         }
         self.enter_stage();
-        let left = self.left(look.at);
+        let left = upgrade::time_left(&self.policy, &self.status, look.at);
         let judged = self.trial.as_ref()?.judge(&self.policy.analysis, left);
         Some(with_extra_metrics(judged, &look.seen))
-    }
-
-    /// What remains of the present step.
-    fn left(&self, now: Timestamp) -> Duration {
-        let Some(applied_at) = self.status.applied_at else {
-            return self.policy.analysis.max_wait;
-        };
-        let hold = self
-            .policy
-            .steps
-            .iter()
-            .rfind(|step| step.weight <= self.status.weight)
-            .map_or(Duration::ZERO, |step: &Step| step.hold);
-        let ends = [hold, self.policy.analysis.max_wait].map(|lasts| applied_at.after(lasts));
-        ends.into_iter()
-            .map(|end| end.since(now))
-            .find(|left| !left.is_zero())
-            .unwrap_or_default()
     }
 }
 

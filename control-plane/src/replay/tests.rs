@@ -206,8 +206,10 @@ impl Recorder {
             new: instances("v2", self.ready, self.failures),
             others: 0,
             applied,
+            reports_pending: 0,
             last_old_session: None,
             commands,
+            asked_because: String::new(),
             judgement: None,
             evidence: Evidence::default(),
         }

@@ -75,7 +75,7 @@ fn put_on(
     stated: &BTreeMap<String, String>,
     source: &str,
 ) {
-    let now = leaves(&written(policy));
+    let now = leaves(&written(&policy.shown()));
     let known = leaves(&written(&Policy::default()));
     fields.retain(|path, _| now.contains_key(path) || !known.contains_key(path));
     for (path, value) in &now {
@@ -121,6 +121,7 @@ fn walk(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Sink;
     use serde_json::json;
 
     fn spec(json: Value) -> PolicySpec {
@@ -193,6 +194,37 @@ mod tests {
         );
         assert_eq!(source, limited);
         assert_eq!(field(&fields, "health.failureThreshold"), ("3", "built-in"));
+    }
+
+    #[test]
+    fn what_may_be_secret_in_an_address_is_not_shown() {
+        let near = spec(json!({
+            "notify": [
+                {"nats": {"server": "nats://me:word@nats.ops:4222", "subject": "s"}},
+                {"cloudEvents": {"sink": "https://hooks.example/T0/word?token=word"}},
+            ],
+            "analysis": {"metrics": [
+                {"name": "a", "webhook": {"url": "http://carts.ops/?token=word"}},
+                {"name": "b", "prometheus": {"address": "http://p:9090/word", "query": "q", "min": 1}},
+            ]},
+        }));
+        let (policy, fields) = effective_with_sources(&[layer("near", &near)], None);
+        assert!(
+            fields.iter().all(|field| !field.value.contains("word")),
+            "{fields:#?}"
+        );
+        let (notify, source) = field(&fields, "notify");
+        assert!(notify.contains("nats://…@nats.ops:4222"), "{notify}");
+        assert!(notify.contains("https://hooks.example/…"), "{notify}");
+        assert_eq!(source, "near");
+        assert!(
+            field(&fields, "analysis.metrics")
+                .0
+                .contains("http://carts.ops/…")
+        );
+        assert!(
+            matches!(&policy.notify[..], [Sink::Nats { server, .. }, _] if server.contains("word"))
+        );
     }
 
     #[test]

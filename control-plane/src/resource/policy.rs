@@ -254,19 +254,6 @@ impl PolicySpec {
         }
     }
 
-    /// What is valid but has no effect yet, for people.
-    pub fn without_effect(&self) -> Vec<String> {
-        let mut fields = Vec::new();
-        let norm = crate::model::Policy::default().health.interval;
-        let interval = self.health.and_then(|health| health.interval);
-        if interval.is_some_and(|Period(interval)| interval != norm) {
-            fields.push(
-                "health.interval (instances without a probe are checked every 5 s)".to_owned(),
-            );
-        }
-        fields
-    }
-
     fn check(&self, field: &str, checks: &mut Checks) {
         if let Some(target) = &self.target_ref {
             target.check(&format!("{field}.targetRef"), checks);

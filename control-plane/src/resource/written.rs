@@ -263,7 +263,10 @@ fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::{Limits, PolicySpec, effective};
+    use crate::{
+        model::{Drain, Health, Latency, Rollback, SuccessRate},
+        resource::{Limits, PolicySpec, effective},
+    };
 
     #[test]
     fn the_norms_written_and_read_are_the_norms() {
@@ -289,6 +292,118 @@ mod tests {
             },
             start: Start::Manual,
             ..Policy::default()
+        };
+        let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
+        assert_eq!(effective([&spec], Limits::default()), policy);
+    }
+
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn every_source() -> Vec<ExtraMetric> {
+        let prometheus = |min: Option<&str>, max: Option<&str>| MetricSource::Prometheus {
+            address: "http://prometheus.ops:9090".to_owned(),
+            query: r#"rate(x{ns="{{namespace}}"}[1m])"#.to_owned(),
+            min: min.map(str::to_owned),
+            max: max.map(str::to_owned),
+        };
+        let webhook = MetricSource::Webhook {
+            url: "https://smoke.ops/check".to_owned(),
+            timeout: seconds(9),
+        };
+        [
+            ("rate", prometheus(Some("-0.5"), Some("1e3"))),
+            ("least", prometheus(Some("1"), None)),
+            ("smoke", webhook),
+        ]
+        .map(|(name, source)| ExtraMetric {
+            name: name.to_owned(),
+            interval: seconds(7),
+            failure_threshold: 2,
+            source,
+        })
+        .into()
+    }
+
+    fn every_sink() -> Vec<Sink> {
+        let over_http = |mode| Sink::CloudEvents {
+            sink: "https://events.ops.svc/in?token=a".to_owned(),
+            mode,
+        };
+        let nats = |jet_stream| Sink::Nats {
+            server: "nats://me:word@nats.ops:4222".to_owned(),
+            subject: "segue.upgrades".to_owned(),
+            jet_stream,
+        };
+        vec![
+            over_http(ContentMode::Structured),
+            over_http(ContentMode::Binary),
+            nats(false),
+            nats(true),
+        ]
+    }
+
+    fn other_analysis() -> Analysis {
+        Analysis {
+            interval: seconds(3),
+            warm_up: seconds(4),
+            min_requests: 77,
+            max_wait: seconds(600),
+            on_low_traffic: OnLowTraffic::RollBack,
+            confidence: Ppm(999_000),
+            success_rate: SuccessRate {
+                min: Ppm(991_500),
+                max_drop: Ppm(2_500),
+            },
+            latency: Latency {
+                quantile: Ppm(995_000),
+                max_increase: Ppm(125_000),
+            },
+            metrics: every_source(),
+        }
+    }
+
+    fn other_steps() -> Vec<Step> {
+        let step = |basis_points, hold, manual| Step {
+            weight: Share::from_basis_points(basis_points).unwrap(),
+            hold: seconds(hold),
+            manual,
+        };
+        vec![
+            step(150, 90, false),
+            step(3_000, 30, true),
+            step(10_000, 5, false),
+        ]
+    }
+
+    #[test]
+    fn a_policy_with_every_field_set_survives_writing_and_reading() {
+        let policy = Policy {
+            steps: other_steps(),
+            capacity: Capacity::Full,
+            affinity: Affinity::Cookie {
+                name: Some("cart".to_owned()),
+                ttl: seconds(7_200),
+                path: "/shop".to_owned(),
+                same_site: SameSite::None,
+                secure: true,
+            },
+            drain: Drain {
+                timeout: seconds(11),
+                session_timeout: seconds(12),
+            },
+            health: Health {
+                interval: seconds(2),
+                failure_threshold: 4,
+            },
+            analysis: other_analysis(),
+            rollback: Rollback {
+                window: seconds(3_601),
+            },
+            start: Start::Manual,
+            progress_deadline: seconds(61),
+            notify: every_sink(),
         };
         let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
         assert_eq!(effective([&spec], Limits::default()), policy);

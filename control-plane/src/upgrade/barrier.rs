@@ -37,6 +37,29 @@ pub(super) fn look(run: &mut Run<'_>) {
     run.record(if complete { "Applied" } else { "Refused" }, verdict);
 }
 
+/// True where it must not go on because proxies have not said yet what they saw of the new version
+/// while the control plane was away. Going back does not wait for that.
+pub(super) fn awaits_reports(run: &mut Run<'_>) -> bool {
+    let pending = run.seen.reports_pending;
+    let serves = matches!(
+        run.status.phase,
+        Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow | Phase::Draining
+    );
+    if pending == 0 || !serves || run.status.paused || run.status.applied_at.is_none() {
+        return false;
+    }
+    let proxies = if pending == 1 {
+        "1 proxy".to_owned()
+    } else {
+        format!("{pending} proxies")
+    };
+    run.say(format!(
+        "waits for the reports of {proxies} after a restart of the control plane"
+    ));
+    run.status.next_at = None;
+    true
+}
+
 /// Tells of each proxy that lags for long, once for each generation.
 fn name_lagging(run: &mut Run<'_>) {
     if run.status.phase.is_final() {

@@ -22,10 +22,21 @@ pub(super) fn ready_of(instances: &[InstanceObservation]) -> u32 {
     number(instances.iter().filter(|i| i.ready && !i.lost).count())
 }
 
+/// How many old instances are ready, but for those that may be stopped.
+pub(super) fn ready_of_old(run: &Run<'_>) -> u32 {
+    let drained = &run.status.drained;
+    let left = run
+        .seen
+        .old
+        .iter()
+        .filter(|i| !drained.contains(&i.workload));
+    number(left.filter(|i| i.ready && !i.lost).count())
+}
+
 /// The share of everything that the old version's ready instances can carry: it served with as
 /// many as there were when the upgrade began.
 pub(super) fn of_old(run: &Run<'_>) -> Share {
-    let (ready, all) = (ready_of(&run.seen.old), run.status.old_instances);
+    let (ready, all) = (ready_of_old(run), run.status.old_instances);
     if ready >= all {
         return Share::ALL;
     }

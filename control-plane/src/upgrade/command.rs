@@ -23,7 +23,8 @@ pub(super) fn obey(run: &mut Run<'_>) {
 
 fn start(run: &mut Run<'_>) {
     if run.status.phase == Phase::Pending {
-        run.enter(Phase::Preparing, "Started", "started by hand");
+        let reason = by_hand(run, "started by hand");
+        run.enter(Phase::Preparing, "Started", &reason);
     } else {
         run.refuse("AlreadyStarted", "start: it has started already");
     }
@@ -35,8 +36,9 @@ fn pause(run: &mut Run<'_>) {
         run.refuse("NothingToPause", &message);
     } else if !run.status.paused {
         run.status.paused = true;
-        run.record("Paused", "paused by hand");
-        run.notify("Paused", "paused by hand");
+        let reason = by_hand(run, "paused by hand");
+        run.record("Paused", reason.clone());
+        run.notify("Paused", reason);
     }
 }
 
@@ -49,8 +51,9 @@ fn resume(run: &mut Run<'_>) {
         run.status.low_traffic = false;
         run.status.notes.resumed_at = Some(run.now);
         run.clear_pauses();
-        run.record("Resumed", "resumed by hand");
-        run.notify("Resumed", "resumed by hand");
+        let reason = by_hand(run, "resumed by hand");
+        run.record("Resumed", reason.clone());
+        run.notify("Resumed", reason);
     }
 }
 
@@ -81,7 +84,12 @@ fn promote(run: &mut Run<'_>, full: bool) {
     } else {
         "the present hold ends"
     };
-    run.record("Promoted", format!("promoted by hand: {how}"));
+    run.status
+        .notes
+        .promoted_because
+        .clone_from(&run.seen.asked_because);
+    let reason = by_hand(run, &format!("promoted by hand, {how}"));
+    run.record("Promoted", reason);
 }
 
 fn roll_back(run: &mut Run<'_>, reason: &str) {
@@ -106,7 +114,10 @@ fn retry(run: &mut Run<'_>) {
         return run.refuse("NothingToRetry", &message);
     }
     run.status.step = 0;
-    run.status.drained.clear();
+    let seen = run.seen;
+    run.status
+        .drained
+        .retain(|key| seen.old.iter().any(|i| i.workload == *key));
     run.status.rollback_reason = None;
     run.status.sessions_released_at = None;
     run.status.conditions.clear();
@@ -116,9 +127,25 @@ fn retry(run: &mut Run<'_>) {
         restarts_forgiven: restarts(run),
         ..Notes::default()
     };
-    run.status.old_instances = u32::try_from(run.seen.old.len()).unwrap_or(u32::MAX);
+    let left = run.seen.old.len().saturating_sub(run.status.drained.len());
+    run.status.old_instances = u32::try_from(left).unwrap_or(u32::MAX);
     run.steer(Share::ZERO, fresh_traffic());
-    run.enter(Phase::Preparing, "Retried", "tried once more by hand");
+    let reason = by_hand(run, "tried once more by hand");
+    run.enter(Phase::Preparing, "Retried", &reason);
+}
+
+/// What was done, and why in the words of who asked.
+fn by_hand(run: &Run<'_>, what: &str) -> String {
+    because(what, &run.seen.asked_because)
+}
+
+/// `what`, and the reason where one was given.
+pub(super) fn because(what: &str, reason: &str) -> String {
+    if reason.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{what}: {reason}")
+    }
 }
 
 fn restarts(run: &Run<'_>) -> BTreeMap<WorkloadKey, u32> {

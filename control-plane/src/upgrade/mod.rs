@@ -13,7 +13,8 @@
 //! Pure: time is an argument. Five things hold at every moment:
 //!
 //! 1. The new version's weight rises only from a weight that every proxy concerned has applied, and
-//!    never while analysis says that it is worse.
+//!    never while analysis says that it is worse. After a restart of the control plane neither this
+//!    nor what can't be taken back happens before the proxies have reported what they saw meanwhile.
 //! 2. Once a rollback has begun the weight stays 0, until `retry`.
 //! 3. An instance counts as drained only after every proxy concerned knows that it drains; on the way
 //!    back those are left out that refuse what they are told.
@@ -44,6 +45,7 @@ use crate::model::{
 };
 use run::Run;
 use std::collections::{BTreeMap, BTreeSet};
+pub use stepping::time_left;
 
 /// The status of an upgrade that begins now.
 ///
@@ -104,7 +106,7 @@ pub fn advance(
     command::obey(&mut run);
     barrier::look(&mut run);
     judgement::look(&mut run);
-    if trigger::judge(&mut run) == trigger::Next::Look {
+    if trigger::judge(&mut run) == trigger::Next::Look && !barrier::awaits_reports(&mut run) {
         match run.status.phase {
             Phase::Pending => pending::look(&mut run),
             Phase::Preparing => preparing::look(&mut run),

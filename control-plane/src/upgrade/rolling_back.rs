@@ -30,7 +30,8 @@ pub(super) fn begin(run: &mut Run<'_>, cause: &Cause) {
     if !held {
         void_tokens(run);
     }
-    run.status.drained.clear();
+    // What may be stopped may be stopping already: it gets no traffic any more.
+    run.forget_drained();
     run.status.paused = false;
     run.status.promoted_full = false;
     run.status.rollback_reason = Some(cause.reason.clone());
@@ -39,6 +40,7 @@ pub(super) fn begin(run: &mut Run<'_>, cause: &Cause) {
 }
 
 pub(super) fn look(run: &mut Run<'_>) {
+    run.forget_drained();
     if run.status.traffic.new_sessions_held {
         bring_back_sessions(run);
     } else if run.status.applied_at.is_none() {
@@ -88,7 +90,7 @@ fn bring_back_sessions(run: &mut Run<'_>) {
         run.record("SessionsGoBack", verdict.clone());
         verdict
     } else if applied {
-        let ready = capacity::ready_of(&run.seen.old);
+        let ready = capacity::ready_of_old(run);
         let of = capacity::count(run.status.old_instances, "old instance");
         format!("{back} of the sessions are back; waits for room: {ready} of {of} ready")
     } else {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{
     Action, Applied, Condition, Decision, Observation, Phase, Policy, Share, Timestamp, Traffic,
-    Transition, UpgradeStatus,
+    Transition, UpgradeStatus, WorkloadKey,
 };
 
 /// What a look works on.
@@ -71,6 +71,9 @@ impl<'a> Run<'a> {
             self.status.phase_since = self.now;
         }
         self.status.promoted = false;
+        if !self.status.promoted_full {
+            self.status.notes.promoted_because.clear();
+        }
         self.status.next_at = None;
         self.status.notes.short_since = None;
         self.status.conditions.remove(COMMAND_REFUSED);
@@ -107,6 +110,16 @@ impl<'a> Run<'a> {
         self.status.applied_at = None;
         self.status.applied = Applied::default();
         self.status.notes.lagging_told.clear();
+    }
+
+    /// Those of the instances that may be stopped and are gone: one of that name is another one.
+    pub(super) fn forget_drained(&mut self) {
+        let seen = self.seen;
+        let is_there = |key: &WorkloadKey| {
+            let mut all = seen.old.iter().chain(&seen.new);
+            all.any(|instance| instance.workload == *key)
+        };
+        self.status.drained.retain(is_there);
     }
 
     /// The sentence for people.

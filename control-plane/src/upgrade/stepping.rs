@@ -6,11 +6,14 @@
 
 use super::{
     barrier, capacity,
+    command::because,
     judgement::{self, duration},
     run::Run,
     trigger, window,
 };
-use crate::model::{Judgement, OnLowTraffic, Phase, Share, Step, Timestamp, Traffic, Verdict};
+use crate::model::{
+    Judgement, OnLowTraffic, Phase, Policy, Share, Step, Timestamp, Traffic, UpgradeStatus, Verdict,
+};
 use std::time::Duration;
 
 /// The condition of a step of which too little is known for too long.
@@ -25,7 +28,7 @@ pub(super) fn look(run: &mut Run<'_>) {
         run.status.next_at = None;
         return;
     };
-    let present = present(run);
+    let present = present(run.policy, weight);
     let pushed = run.status.promoted || run.status.promoted_full;
     let until = applied_at.after(present.hold);
     if run.status.paused {
@@ -83,7 +86,10 @@ fn leave(run: &mut Run<'_>, pushed: bool, until: Timestamp) -> Option<Leave> {
             run.status.next_at = None;
             None
         }
-        _ if pushed => leave("Promoted", "promoted"),
+        _ if pushed => leave(
+            "Promoted",
+            &because("promoted", &run.status.notes.promoted_because),
+        ),
         None => leave("HoldIsOver", "the hold is over"),
         Some((Verdict::NotWorse, _)) => leave("NotWorse", "the new version is not worse"),
         Some((Verdict::NotYet, judgement)) => wait(run, judgement, until),
@@ -94,8 +100,7 @@ fn leave(run: &mut Run<'_>, pushed: bool, until: Timestamp) -> Option<Leave> {
 fn wait(run: &mut Run<'_>, judgement: &Judgement, until: Timestamp) -> Option<Leave> {
     let weight = run.status.weight;
     let max_wait = run.policy.analysis.max_wait;
-    let from = run.status.applied_at.max(run.status.notes.resumed_at)?;
-    let deadline = from.after(max_wait).max(until);
+    let deadline = longest_wait(run.policy, &run.status)?.max(until);
     if run.now < deadline {
         let said = judgement::describe(judgement);
         run.say_until(
@@ -204,15 +209,44 @@ fn next(run: &Run<'_>) -> (usize, Share) {
 
 /// The step that runs: the last one up to the present weight, or the first one. Found by weight, so
 /// that a policy edited midway ends no hold early.
-fn present(run: &Run<'_>) -> Step {
+fn present(policy: &Policy, weight: Share) -> Step {
     let none = Step {
-        weight: run.status.weight,
+        weight,
         hold: Duration::ZERO,
         manual: false,
     };
-    let steps = &run.policy.steps;
-    let reached = steps.iter().rfind(|step| step.weight <= run.status.weight);
+    let steps = &policy.steps;
+    let reached = steps.iter().rfind(|step| step.weight <= weight);
     reached.or_else(|| steps.first()).copied().unwrap_or(none)
+}
+
+/// When the longest wait of the step that is applied is over: `maxWait` counts anew from each
+/// `resume`.
+fn longest_wait(policy: &Policy, status: &UpgradeStatus) -> Option<Timestamp> {
+    let from = status.applied_at.max(status.notes.resumed_at)?;
+    Some(from.after(policy.analysis.max_wait))
+}
+
+/// What remains until the present step is decided: of its hold, else of the longest wait; in the
+/// window, of that. Zero where no step is applied.
+pub fn time_left(policy: &Policy, status: &UpgradeStatus, now: Timestamp) -> Duration {
+    let Some(applied_at) = status.applied_at else {
+        return Duration::ZERO;
+    };
+    if status.phase == Phase::RollbackWindow {
+        let from = applied_at.max(status.phase_since);
+        return from.after(policy.rollback.window).since(now);
+    }
+    if status.phase == Phase::Draining {
+        let sessions = status.phase_since.after(policy.drain.session_timeout);
+        return sessions.since(now);
+    }
+    let hold = present(policy, status.weight).hold;
+    let of_hold = applied_at.after(hold).since(now);
+    if !of_hold.is_zero() {
+        return of_hold;
+    }
+    longest_wait(policy, status).map_or(Duration::ZERO, |until| until.since(now))
 }
 
 /// Gives the new version a weight. Beyond the first step it may stand in for the old one. What

@@ -1,6 +1,6 @@
 //! `RollbackWindow`: 100 % new, the old version on standby.
 
-use super::{barrier, run::Run};
+use super::{barrier, command::because, run::Run};
 use crate::model::{Phase, Traffic};
 
 /// 100 % is applied and held: the window begins.
@@ -35,7 +35,11 @@ pub(super) fn look(run: &mut Run<'_>) {
     if run.status.paused {
         run.stand_still("the new version serves everything, the old one stands by");
     } else if run.status.promoted {
-        close(run, "Promoted", "promoted: the rollback window ends early");
+        let reason = because(
+            "promoted, the rollback window ends early",
+            &run.status.notes.promoted_because,
+        );
+        close(run, "Promoted", &reason);
     } else if run.now >= until {
         close(run, "WindowIsOver", "the rollback window is over");
     } else {

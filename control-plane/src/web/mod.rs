@@ -5,7 +5,7 @@
 
 mod text;
 
-pub use text::{form, origin, percent_encode};
+pub use text::{form, percent_encode};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};

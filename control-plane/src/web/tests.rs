@@ -1,6 +1,6 @@
 //! Against real sockets.
 
-use super::{AskError, Client, form, origin};
+use super::{AskError, Client, form};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
@@ -69,12 +69,6 @@ async fn nobody_there_is_said_with_its_cause() {
     let answer = Client::new().unwrap().send(get(&url), LONG, 9).await;
     let error = answer.unwrap_err().to_string();
     assert!(error.contains("refused"), "{error}");
-}
-
-#[test]
-fn only_the_origin_of_an_address_is_shown() {
-    assert_eq!(origin("https://me:word@x:1/a?b=c@d"), "https://x:1");
-    assert_eq!(origin("nats://token@[::1]:4222"), "nats://[::1]:4222");
 }
 
 #[test]

@@ -1,14 +1,6 @@
-//! Addresses and encodings as text.
+//! Encodings as text.
 
 use std::fmt::Write as _;
-
-/// Scheme, host and port of an address: what of it may be shown.
-pub fn origin(address: &str) -> String {
-    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let host = authority.rsplit('@').next().unwrap_or(authority);
-    format!("{scheme}://{host}")
-}
 
 /// Percent-encodes the bytes of all characters but those to be kept.
 pub fn percent_encode(text: &str, keep: impl Fn(char) -> bool) -> String {

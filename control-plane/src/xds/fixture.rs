@@ -78,6 +78,7 @@ impl Make {
         Arc::new(ServiceView {
             service: Arc::new(service),
             instances: self.instances(),
+            check_every: Duration::from_secs(2),
             versions: (0_usize..)
                 .zip(&self.versions)
                 .map(|(i, (id, weight, _))| VersionView {

@@ -230,7 +230,11 @@ impl Snapshot {
     pub fn health_checks(&self, node: &Node) -> Option<HealthCheckSpecifier> {
         let workload = self.world.workloads.get(node.workload.as_ref()?)?;
         let ports = self.own_ports(node);
-        Some(health::specifier(workload, ports.into_keys()))
+        let services = self.selected_by.get(&workload.key).into_iter().flatten();
+        let every = services
+            .filter_map(|key| Some(self.services.get(key)?.view.check_every))
+            .min();
+        Some(health::specifier(workload, ports.into_keys(), every))
     }
 
     fn cluster(&self, node: &Node, name: &str) -> Option<Arc<Resource>> {

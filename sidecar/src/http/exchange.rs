@@ -302,6 +302,7 @@ fn finish(
     }
     if let (Some(downstream), Some(upstream)) = (upgrade, head.extensions.remove::<OnUpgrade>()) {
         let guards = (exchange.active, (sent.in_flight.upgrade(), sent.lease));
+        exchange.call.client.framing.end();
         tunnel::upgraded(exchange.call.client, downstream, upstream, guards);
         return Response::from_parts(head, ResponseBody::Own(None));
     }

@@ -33,6 +33,8 @@ pub(super) struct Framing {
     conflict: AtomicU64,
     /// How many heads were served.
     served: AtomicU64,
+    /// What follows is another protocol's.
+    over: AtomicBool,
 }
 
 impl Framing {
@@ -40,6 +42,11 @@ impl Framing {
     pub(super) fn next_conflicts(&self) -> bool {
         let number = self.served.fetch_add(1, Ordering::Relaxed) + 1;
         self.conflict.load(Ordering::Relaxed) == number
+    }
+
+    /// The connection changes to another protocol: nothing that follows is a head.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -81,6 +88,14 @@ impl<S> Checked<S> {
         }
     }
 
+    /// What of another protocol was sent ahead may have looked like the beginning of a head.
+    fn forget_heads_if_over(&mut self) {
+        let over = |(_, framing): &mut (Heads, Arc<Framing>)| framing.over.load(Ordering::Relaxed);
+        if self.heads.take_if(over).is_some() {
+            self.head_deadline = None;
+        }
+    }
+
     /// Ends the connection where the head that has begun takes too long.
     fn poll_slow(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.head_deadline {
@@ -100,6 +115,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Checked<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.forget_heads_if_over();
         let before = buffer.filled().len();
         let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) else {
             return this.poll_slow(cx);

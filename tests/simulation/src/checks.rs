@@ -9,8 +9,8 @@ use super::{
 use segue_control_plane::{
     engine::{Board, UpgradeView},
     model::{
-        Command, Generation, Phase, SessionToken, Share, Timestamp, UpgradeKey, UpgradeStatus,
-        VersionId, World,
+        Command, Generation, Phase, SessionToken, Share, Side, Timestamp, UpgradeKey,
+        UpgradeStatus, Verdict, VersionId, World,
     },
 };
 use segue_sidecar::model::Health;
@@ -62,6 +62,10 @@ pub(crate) struct Checks {
     /// Tokens that hold, by version; and all that once were let go.
     held: BTreeMap<VersionId, SessionToken>,
     released: BTreeSet<SessionToken>,
+    /// Of which analysis once said that the new version is worse.
+    pub(crate) worse: BTreeSet<UpgradeKey>,
+    /// Since when the old version's instances drain.
+    pub(crate) old_drains: Option<Ms>,
     /// By weight in basis points: draws, and those of them for the new version.
     draws: BTreeMap<u16, (u32, u32)>,
     pub(crate) answered: u64,
@@ -247,6 +251,9 @@ impl Simulation {
             if before == Some(&view.status) {
                 continue;
             }
+            if view.status.traffic.draining == Some(Side::Old) {
+                self.checks.old_drains.get_or_insert(self.now);
+            }
             let default = BTreeSet::new();
             let drained = before.map_or(&default, |before| &before.drained);
             for workload in view.status.drained.difference(drained) {
@@ -254,6 +261,16 @@ impl Simulation {
             }
             if let Some(before) = before {
                 check_step(before, view)?;
+                let applied = |status: &UpgradeStatus| {
+                    let steps = matches!(status.phase, Phase::WarmUp | Phase::Shifting);
+                    status.applied_at.filter(|_| steps)
+                };
+                if applied(&view.status).is_some() && applied(before) != applied(&view.status) {
+                    self.look_closer();
+                }
+                if is_worse(&view.status) {
+                    self.checks.worse.insert(key.clone());
+                }
                 if view.status.weight > before.weight && before.weight > Share::ZERO {
                     self.check_applied(view, before.weight)?;
                 }
@@ -380,6 +397,11 @@ fn serves(snapshot: &segue_sidecar::model::Snapshot, instance: &Instance) -> boo
     })
 }
 
+fn is_worse(status: &UpgradeStatus) -> bool {
+    let judgement = status.judgement.as_ref();
+    judgement.is_some_and(|judgement| judgement.verdict == Verdict::Worse)
+}
+
 /// One status after another.
 fn check_step(before: &UpgradeStatus, view: &UpgradeView) -> Step {
     let (after, key) = (&view.status, &view.spec.key);
@@ -401,6 +423,10 @@ fn check_step(before: &UpgradeStatus, view: &UpgradeView) -> Step {
     if !may_follow {
         let what = format!("{key}: {} after {}", after.phase, before.phase);
         return violated("a run goes forward, or back", what);
+    }
+    if is_worse(before) && after.weight > before.weight {
+        let what = format!("{key}: {} after {}", after.weight, before.weight);
+        return violated("the weight never rises while the verdict is worse", what);
     }
     let moved = (before.phase, before.weight) != (after.phase, after.weight);
     let back = matches!(after.phase, Phase::RollingBack | Phase::RolledBack);

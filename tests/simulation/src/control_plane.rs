@@ -78,7 +78,8 @@ fn open(root: &Path, catalog: Catalog, now: Timestamp) -> Step<Engine> {
         invariant: "a killed control plane finds a state folder that it can read",
         what: error.to_string(),
     })?;
-    Ok(Engine::new(journal, catalog, LEASE, now))
+    let told = Box::new(|_: &_, _: &_| Ok(()));
+    Ok(Engine::new(journal, catalog, LEASE, told, now))
 }
 
 impl Simulation {
@@ -90,7 +91,8 @@ impl Simulation {
         if self.plane.process == 0 {
             // Not by the system's randomness: a seed is one run.
             let key: Vec<u8> = (0..32).map(|_| self.rng.u8(..)).collect();
-            fs::write(root.join("token-key"), key).map_err(|error| Violation::simulator(&error))?;
+            fs::write(root.join("token-key"), disk::sealed("token-key", &key))
+                .map_err(|error| Violation::simulator(&error))?;
         }
         let (catalog, now) = (self.catalog(), self.timestamp());
         self.plane.engine = Some(open(&root, catalog, now)?);

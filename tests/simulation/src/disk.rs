@@ -2,8 +2,10 @@
 //! which they were really made, and the next one torn.
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -19,6 +21,17 @@ pub(crate) fn folder() -> io::Result<tempfile::TempDir> {
     } else {
         tempfile::TempDir::with_prefix("segue-simulation-")
     }
+}
+
+/// A state file of the control plane, in its format 2.
+pub(crate) fn sealed(kind: &str, numbers: &[u8]) -> String {
+    let body = format!("{numbers:?}");
+    let mut digest = String::new();
+    for byte in Sha256::digest(&body) {
+        // Writing to a String can't fail.
+        let _infallible = write!(digest, "{byte:02x}");
+    }
+    format!("{{\"segue\":\"{kind}\",\"version\":2,\"sha256\":\"{digest}\"}}\n{body}")
 }
 
 pub(crate) fn read(root: &Path) -> io::Result<Image> {

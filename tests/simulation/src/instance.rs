@@ -1,7 +1,7 @@
 //! The instances: applications that come up, answer, turn bad, crash.
 
 use super::{
-    queue::Event,
+    queue::{Event, Ms},
     scenario::Quality,
     simulation::{Simulation, service},
 };
@@ -89,7 +89,7 @@ impl Simulation {
     }
 
     pub(crate) fn comes_up(&mut self, name: &str, process: u32) {
-        let bad = self.turned_bad;
+        let bad = self.turned_bad.is_some();
         let quality = self.scenario.quality;
         let Some(instance) = self.instances.get_mut(name) else {
             return;
@@ -106,7 +106,7 @@ impl Simulation {
     }
 
     pub(crate) fn turn_bad(&mut self) {
-        self.turned_bad = true;
+        self.turned_bad = Some(self.now);
         let quality = self.scenario.quality;
         for instance in self.instances.values_mut() {
             if fails_checks(quality, instance.version) {
@@ -119,14 +119,30 @@ impl Simulation {
 
     /// What the application of a version answers now.
     pub(crate) fn status(&mut self, version: &str) -> http::StatusCode {
-        let bad = self.turned_bad
-            && version == "v2"
-            && self.scenario.quality == Quality::NewTurnsBad
-            && self.rng.u8(..10) < 8;
-        if bad {
+        let tenths = match self.scenario.quality {
+            Quality::NewTurnsBad => 8,
+            Quality::NewIsWorse => 4,
+            _ => 0,
+        };
+        let bad = self.turned_bad.is_some() && version == "v2" && tenths > 0;
+        if bad && self.rng.u8(..10) < tenths {
             http::StatusCode::INTERNAL_SERVER_ERROR
         } else {
             http::StatusCode::OK
+        }
+    }
+
+    /// How long the application of a version takes.
+    pub(crate) fn answers_after(&mut self, version: &str) -> Ms {
+        let slow = self.turned_bad.is_some()
+            && version == "v2"
+            && self.scenario.quality == Quality::NewIsSlow;
+        if self.one_in(25) {
+            self.rng.u64(2..=1_500)
+        } else if slow {
+            self.rng.u64(400..=800)
+        } else {
+            self.rng.u64(2..=40)
         }
     }
 
@@ -169,7 +185,11 @@ fn fails_checks(quality: Quality, version: &str) -> bool {
     match quality {
         Quality::NewFailsChecks => version == "v2",
         Quality::BothFailChecks => version != "v3",
-        Quality::Good | Quality::NewTurnsBad | Quality::NewNeverReady => false,
+        Quality::Good
+        | Quality::NewTurnsBad
+        | Quality::NewIsWorse
+        | Quality::NewIsSlow
+        | Quality::NewNeverReady => false,
     }
 }
 

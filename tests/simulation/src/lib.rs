@@ -10,6 +10,10 @@
 //! ```
 //!
 //! One thread, one random number generator, no clock and no socket: the same seed is the same run.
+//! How to run it: `cargo test -p segue-simulation`; `SEGUE_SIM_SEEDS=2000` for more seeds, with
+//! `SEGUE_SIM_FIRST=N` from another one on; `SEGUE_SIM_SEED=N … -- --nocapture` replays one with all
+//! that happened. A bug that a seed found becomes a case test of the room that has it.
+//!
 //! What is simulated stands for the tasks around the pure parts (`xds::server`, `xds::client`,
 //! `http`, `engine::task`); their rules are followed here, not tested.
 

@@ -39,11 +39,27 @@ impl Simulation {
         self.put(target, command)
     }
 
+    /// A step has just been applied: somebody wants to look at it for a while.
+    pub(crate) fn look_closer(&mut self) {
+        if self.scenario.verbs > 0 && !self.healed && self.one_in(3) {
+            self.within(0, 1_500, Event::Aimed(Command::Pause));
+            self.within(3_000, 6_000, Event::Aimed(Command::Resume));
+        }
+    }
+
+    pub(crate) fn aimed(&mut self, command: Command) -> Step {
+        match self.checks.newest() {
+            Some(key) => self.put(Target::Named(key), command),
+            None => Ok(()),
+        }
+    }
+
     fn put(&mut self, target: Target, command: Command) -> Step {
         self.numbered += 1;
         let request = Request {
             target,
             command,
+            reason: String::new(),
             request_id: format!("request-{}", self.numbered),
             resource_version: None,
         };

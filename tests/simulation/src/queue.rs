@@ -38,8 +38,9 @@ pub(crate) enum Event {
     Save(String, u32),
     /// A sidecar reports its load.
     Report(String, u32),
-    /// A report comes in once more, late, over a stream that was thought dead.
-    LateReport(Box<segue_control_plane::model::LoadSample>),
+    /// A report comes in once more, late, over a stream that was thought dead, of this process of
+    /// the control plane.
+    LateReport(Box<segue_control_plane::model::LoadSample>, u32),
     /// A sidecar checks its application.
     Check(String, u32),
     /// A sidecar begins anew.
@@ -66,6 +67,8 @@ pub(crate) enum Event {
     Heal,
     /// Somebody asks something of the control plane.
     Operate,
+    /// Somebody asks just this of the newest run.
+    Aimed(segue_control_plane::model::Command),
     /// The same question is put once more.
     Repeat(Box<segue_control_plane::engine::Request>, u32),
 }

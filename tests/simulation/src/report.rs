@@ -61,14 +61,17 @@ impl Simulation {
         });
         proxy.forget_counts();
         if self.scenario.faults.network && !self.healed && self.one_in(40) {
-            let again = Event::LateReport(Box::new(sample.clone()));
+            let again = Event::LateReport(Box::new(sample.clone()), self.plane.process);
             self.within(100, 4_000, again);
         }
         self.send_up(connection, Up::Load(Box::new(sample)));
     }
 
     /// A report of an older stream, which the control plane has not yet given up.
-    pub(crate) fn late_report(&mut self, mut sample: LoadSample) {
+    pub(crate) fn late_report(&mut self, mut sample: LoadSample, process: u32) {
+        if self.plane.process != process {
+            return;
+        }
         sample.at = self.timestamp();
         self.note(&format!("a late report of {}", sample.proxy));
         self.observe(Observed::Load(sample));
@@ -129,17 +132,18 @@ fn sample(
         address: Some(address),
         issued: load.issued,
         succeeded: load.succeeded,
-        errors: load.errors,
+        errors: load.errors.total(),
         requests_active: load.requests_active,
         new_sessions: load.new_sessions,
         pinned_requests: load.pinned_requests,
         ejected,
         error_classes: ErrorClasses {
-            response: load.errors - load.connect_failures.min(load.errors),
-            connect: load.connect_failures,
-            ..ErrorClasses::default()
+            response: load.errors.response,
+            timeout: load.errors.timeout,
+            reset: load.errors.reset,
+            connect: load.errors.connect,
         },
-        connects: load.issued,
+        connects: load.connects,
         connects_failed: load.connect_failures,
         latency: buckets
             .filter(|(_, count)| **count > 0)

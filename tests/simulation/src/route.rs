@@ -8,7 +8,8 @@ use segue_sidecar::{
     balance::{self, Choice, Conditions, Outcome},
     http::matching,
     model::{
-        Action, Cluster, Endpoint, EndpointId, EndpointLoad, NetworkFilter, Snapshot, VirtualHost,
+        Action, Cluster, Endpoint, EndpointId, EndpointLoad, ErrorClass, NetworkFilter,
+        OutlierDetection, Snapshot, Trial, VirtualHost,
     },
 };
 use std::sync::Arc;
@@ -16,6 +17,31 @@ use std::sync::Arc;
 /// As clients name the service.
 pub(crate) const HOST: &str = "checkout.shop";
 const PORT: u16 = 80;
+
+/// How one try ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    Answered(StatusCode),
+    NoConnection,
+    BrokeOff,
+}
+
+impl End {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Answered(status) => Outcome::of(status),
+            Self::NoConnection | Self::BrokeOff => Outcome::GatewayFailure,
+        }
+    }
+
+    fn error(self) -> Option<ErrorClass> {
+        match self {
+            Self::Answered(status) => status.is_server_error().then_some(ErrorClass::Response),
+            Self::NoConnection => Some(ErrorClass::Connect),
+            Self::BrokeOff => Some(ErrorClass::Reset),
+        }
+    }
+}
 
 /// A request that is under way.
 #[derive(Debug)]
@@ -30,6 +56,8 @@ pub(crate) struct InFlight {
     drawn: Option<usize>,
     pub(crate) pinned: bool,
     pub(crate) endpoint: Option<Endpoint>,
+    /// Where its endpoint has not answered well yet; given back where nobody learns how it ends.
+    pub(crate) trial: Option<Trial>,
     pub(crate) tried: Vec<EndpointId>,
     pub(crate) started: Ms,
     /// The process of the instance that answers.
@@ -83,6 +111,7 @@ pub(crate) fn place(
         pinned: placement.pinned,
         host: Arc::clone(host),
         endpoint: None,
+        trial: None,
         tried: Vec::new(),
         started: 0,
         serving: None,
@@ -129,14 +158,27 @@ impl Proxy {
                 .and_then(|endpoint| loads.get(&(Arc::clone(&cluster.name), endpoint.address)))
                 .map_or(0, |load| load.requests_active)
         };
-        let conditions = Conditions {
-            now: elapsed,
-            tried: &request.tried,
-            draw: &mut |below: u64| rng.u64(..below.max(1)),
-            active,
+        let mut pick = |trials| {
+            let conditions = Conditions {
+                now: elapsed,
+                tried: &request.tried,
+                draw: &mut |below: u64| rng.u64(..below.max(1)),
+                active,
+                trials,
+            };
+            balance::pick(cluster, Choice::LeastRequest, conditions).cloned()
         };
-        let picked = balance::pick(cluster, Choice::LeastRequest, conditions).cloned();
-        request.endpoint = picked;
+        let detection = cluster.outlier_detection.as_ref();
+        let trials = detection
+            .and_then(OutlierDetection::trials)
+            .filter(|_| !request.pinned);
+        let picked = pick(trials);
+        request.trial = picked
+            .as_ref()
+            .filter(|one| one.priority == 0 && !one.state.is_proven())
+            .zip(trials)
+            .and_then(|(endpoint, limit)| Trial::begin(&endpoint.state, limit));
+        request.endpoint = picked.or_else(|| pick(None));
         self.count(request, |load| {
             load.issued += 1;
             load.requests_active += 1;
@@ -153,20 +195,20 @@ impl Proxy {
     }
 
     /// The end of one try.
-    pub(crate) fn ended(&mut self, request: &InFlight, outcome: Outcome, now: Ms) {
+    pub(crate) fn ended(&mut self, request: &mut InFlight, end: End, now: Ms) {
+        request.trial = None;
         let elapsed = u64::try_from(self.age(now).as_millis()).unwrap_or(u64::MAX);
         let us = (now - request.started) * 1_000;
         self.count(request, |load| {
             load.requests_active = load.requests_active.saturating_sub(1);
-            if outcome == Outcome::Success {
-                load.succeeded += 1;
-            } else {
-                load.errors += 1;
+            match end.error() {
+                None => load.succeeded += 1,
+                Some(class) => load.errors.count(class),
             }
             load.latency.record(us);
         });
         if let Some(endpoint) = &request.endpoint {
-            balance::report(&request.cluster, endpoint, outcome, elapsed);
+            balance::report(&request.cluster, endpoint, end.outcome(), elapsed);
         }
     }
 }
@@ -203,9 +245,5 @@ impl InFlight {
 
     pub(crate) fn served(&self) -> Option<&str> {
         self.endpoint.as_ref()?.version.as_deref()
-    }
-
-    pub(crate) fn outcome(status: StatusCode) -> Outcome {
-        Outcome::of(status)
     }
 }

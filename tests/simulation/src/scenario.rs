@@ -14,12 +14,23 @@ pub enum Quality {
     Good,
     /// The new version answers with errors from some moment on.
     NewTurnsBad,
+    /// The new version answers with some errors from some moment on: too few in a row for a fuse.
+    NewIsWorse,
+    /// The new version turns slow at some moment.
+    NewIsSlow,
     /// The new version's instances stop passing their checks at some moment.
     NewFailsChecks,
     /// The new version never comes up.
     NewNeverReady,
     /// From some moment on both versions' instances fail their checks.
     BothFailChecks,
+}
+
+impl Quality {
+    /// Nothing but analysis sees it.
+    pub(crate) fn is_for_analysis(self) -> bool {
+        matches!(self, Self::NewIsWorse | Self::NewIsSlow)
+    }
 }
 
 /// What breaks.
@@ -72,7 +83,9 @@ impl Scenario {
     pub fn of(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x5e67_0e5e_ed00_0001);
         let quality = match rng.u8(..20) {
-            0..=9 => Quality::Good,
+            0..=5 => Quality::Good,
+            6 | 7 => Quality::NewIsWorse,
+            8 | 9 => Quality::NewIsSlow,
             10..=12 => Quality::NewTurnsBad,
             13..=15 => Quality::NewFailsChecks,
             16..=17 => Quality::NewNeverReady,
@@ -88,7 +101,7 @@ impl Scenario {
         };
         Self {
             seed,
-            policy: policy(&mut rng),
+            policy: policy(quality, &mut rng),
             quality,
             faults,
             instances: rng.u8(1..4),
@@ -104,14 +117,14 @@ impl Scenario {
 }
 
 /// Short holds, so that a run is over within a minute of virtual time.
-fn policy(rng: &mut fastrand::Rng) -> Policy {
+fn policy(quality: Quality, rng: &mut fastrand::Rng) -> Policy {
     let mut step = |percent, longest: u64| Step {
         weight: Share::from_percent(percent).unwrap_or(Share::ALL),
         hold: Duration::from_millis(rng.u64(0..=longest)),
         manual: false,
     };
     let mut steps = vec![step(20, 3_000), step(60, 3_000), step(100, 1_500)];
-    if rng.u8(..4) == 0 {
+    if rng.u8(..4) == 0 && !quality.is_for_analysis() {
         steps.drain(..2);
     }
     if rng.u8(..8) == 0
@@ -146,7 +159,7 @@ fn policy(rng: &mut fastrand::Rng) -> Policy {
             interval: Duration::from_secs(1),
             failure_threshold: 3,
         },
-        analysis: analysis(),
+        analysis: analysis(quality),
         rollback: Rollback {
             window: Duration::from_millis(rng.u64(500..4_000)),
         },
@@ -161,12 +174,12 @@ fn policy(rng: &mut fastrand::Rng) -> Policy {
 }
 
 /// Analysis that is content with a few requests, and no stricter than the applications are good.
-fn analysis() -> Analysis {
+fn analysis(quality: Quality) -> Analysis {
     Analysis {
         interval: Duration::from_millis(500),
         warm_up: Duration::ZERO,
         min_requests: 5,
-        max_wait: Duration::from_secs(4),
+        max_wait: Duration::from_secs(if quality.is_for_analysis() { 20 } else { 4 }),
         on_low_traffic: OnLowTraffic::Proceed,
         success_rate: SuccessRate {
             min: Ppm(500_000),

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub ends: Vec<String>,
     /// Kills of the control plane, and how many of them within a turn's writes.
     pub kills: (u32, u32),
+    /// Runs of which analysis said that the new version is worse.
+    pub worse: usize,
 }
 
 /// Everything that is simulated.
@@ -66,7 +68,7 @@ pub(crate) struct Simulation {
     pub(crate) numbered: u64,
     pub(crate) checks: Checks,
     pub(crate) healed: bool,
-    pub(crate) turned_bad: bool,
+    pub(crate) turned_bad: Option<Ms>,
 }
 
 /// Runs the scenario of a seed; `keeps_all`: with its whole trace.
@@ -95,7 +97,7 @@ pub fn run_scenario(scenario: Scenario, keeps_all: bool) -> Outcome {
         numbered: 0,
         checks: Checks::default(),
         healed: false,
-        turned_bad: false,
+        turned_bad: None,
         scenario,
     };
     let violation = simulation.go().err();
@@ -112,6 +114,7 @@ pub fn run_scenario(scenario: Scenario, keeps_all: bool) -> Outcome {
         excused: simulation.checks.excused,
         ends,
         kills: (simulation.plane.kills, simulation.plane.kills_within),
+        worse: simulation.checks.worse.len(),
         trace: simulation.trace.into_lines(),
     }
 }
@@ -126,6 +129,7 @@ fn unable(violation: Violation) -> Outcome {
         excused: 0,
         ends: Vec::new(),
         kills: (0, 0),
+        worse: 0,
     }
 }
 
@@ -162,8 +166,13 @@ impl Simulation {
         if let Some(at) = self.scenario.third_version {
             self.queue.push(DEPLOYED + at, Event::Deploy("v3"));
         }
-        self.queue
-            .push(self.rng.u64(DEPLOYED..24_000), Event::TurnBad);
+        let latest = if self.scenario.quality.is_for_analysis() {
+            DEPLOYED + 4_000
+        } else {
+            24_000
+        };
+        let turns_bad = self.rng.u64(DEPLOYED..latest);
+        self.queue.push(turns_bad, Event::TurnBad);
         self.queue.push(100, Event::Orchestrate);
         self.queue.push(self.scenario.heal, Event::Heal);
         if self.scenario.faults.every > 0 {
@@ -193,7 +202,7 @@ impl Simulation {
             Event::Deadline(proxy, process) => self.deadline(&proxy, process),
             Event::Save(proxy, process) => self.save(&proxy, process),
             Event::Report(proxy, process) => self.report(&proxy, process),
-            Event::LateReport(sample) => self.late_report(*sample),
+            Event::LateReport(sample, process) => self.late_report(*sample, process),
             Event::Check(proxy, process) => self.check(&proxy, process),
             Event::StartProxy(proxy) => self.start_proxy(&proxy),
             Event::Request(session) => return self.request(session),
@@ -207,6 +216,7 @@ impl Simulation {
             Event::Fault => self.fault(),
             Event::Heal => return self.heal(),
             Event::Operate => return self.operate(),
+            Event::Aimed(command) => return self.aimed(command),
             Event::Repeat(request, left) => return self.ask(*request, left),
         }
         Ok(())

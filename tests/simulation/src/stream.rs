@@ -6,9 +6,8 @@ use super::{
     queue::{ConnectionId, Event, Ms},
     simulation::Simulation,
 };
-use envoy_types::pb::envoy::{
-    config::endpoint::v3::ClusterLoadAssignment,
-    service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource},
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 };
 use prost::Message as _;
 use segue_control_plane::{
@@ -19,7 +18,6 @@ use segue_control_plane::{
         translate::Node,
     },
 };
-use segue_proto::names;
 
 /// One stream.
 #[derive(Debug)]
@@ -117,10 +115,7 @@ impl Simulation {
     }
 
     fn respond(&mut self, id: ConnectionId, responses: Vec<DeltaDiscoveryResponse>) {
-        for mut response in responses {
-            if response.type_url == names::type_url::CLUSTER_LOAD_ASSIGNMENT {
-                response.resources.iter_mut().for_each(in_order);
-            }
+        for response in responses {
             self.send_down(id, response.encode_to_vec());
         }
     }
@@ -181,25 +176,4 @@ impl Simulation {
         let proxy = ProxyId::from(format!("shop/{name}").as_str());
         self.observe(Observed::ProxyGone { proxy, clean });
     }
-}
-
-/// Maps are encoded in an order that differs from process to process, and a sidecar compares what
-/// it gets by its bytes. A map of one entry has but one order, so that a seed is one run: of what is
-/// said of an endpoint only its version is left.
-fn in_order(resource: &mut Resource) {
-    let Some(any) = &mut resource.resource else {
-        return;
-    };
-    let Ok(mut assignment) = ClusterLoadAssignment::decode(any.value.as_slice()) else {
-        return;
-    };
-    let localities = assignment.endpoints.iter_mut();
-    for endpoint in localities.flat_map(|locality| &mut locality.lb_endpoints) {
-        let structs = endpoint.metadata.iter_mut();
-        for said in structs.flat_map(|metadata| metadata.filter_metadata.values_mut()) {
-            said.fields
-                .retain(|field, _| field == names::ENDPOINT_VERSION);
-        }
-    }
-    any.value = assignment.encode_to_vec();
 }

@@ -4,13 +4,15 @@ use super::{
     checks::Violation,
     proxy::WORKERS,
     queue::{Event, Ms},
-    route::{self, InFlight},
+    route::{self, End, InFlight},
     simulation::{Simulation, Step},
 };
-use segue_sidecar::balance::Outcome;
+use segue_sidecar::model::ErrorClass;
 
 /// Clients are there from now on.
 const BEGIN: Ms = 2_000;
+/// A version that turns bad is known to be bad by then, where nothing else breaks.
+const KNOWN_WITHIN: Ms = 2_000;
 /// How long a request waits at most for an answer of the control plane.
 const ON_DEMAND: Ms = 100;
 
@@ -31,7 +33,12 @@ impl Simulation {
             let at = BEGIN + self.rng.u64(0..500);
             self.queue.push(at, Event::Request(Some(index)));
         }
-        for _ in 0..4 {
+        let others = if self.scenario.quality.is_for_analysis() {
+            40
+        } else {
+            4
+        };
+        for _ in 0..others {
             let at = BEGIN + self.rng.u64(0..500);
             self.queue.push(at, Event::Request(None));
         }
@@ -143,10 +150,10 @@ impl Simulation {
                 instance.active += 1;
                 instance.last_begin = Some(now);
                 request.serving = Some((name.clone(), instance.process));
-                let name = name.clone();
+                let (name, version) = (name.clone(), instance.version);
                 self.inbound(&name, true, true);
-                let longest = if self.one_in(25) { 1_500 } else { 40 };
-                self.within(2, longest, Event::Finish(number));
+                let latency = self.answers_after(version);
+                self.queue.push(now + latency, Event::Finish(number));
                 return Ok(());
             }
         }
@@ -154,8 +161,8 @@ impl Simulation {
             return Ok(());
         };
         if let Some(proxy) = self.proxies.get_mut(&request.proxy) {
-            proxy.ended(&request, Outcome::GatewayFailure, now);
-            proxy.count(&request, |load| load.connect_failures += 1);
+            proxy.ended(&mut request, End::NoConnection, now);
+            proxy.count(&request, |load| load.connected(false));
         }
         request
             .tried
@@ -187,14 +194,15 @@ impl Simulation {
             self.inbound(&name, false, status.is_success());
         }
         let (cookie, began) = request.decorate();
-        let outcome = if broken {
-            Outcome::GatewayFailure
+        let end = if broken {
+            End::BrokeOff
         } else {
-            InFlight::outcome(status)
+            End::Answered(status)
         };
         if let Some(proxy) = self.proxies.get_mut(&request.proxy) {
-            proxy.ended(&request, outcome, now);
+            proxy.ended(&mut request, end, now);
             proxy.count(&request, |load| {
+                load.connected(true);
                 load.new_sessions += u64::from(began && !broken);
                 load.pinned_requests += u64::from(request.pinned);
             });
@@ -241,7 +249,7 @@ impl Simulation {
             if succeeded {
                 load.succeeded += 1;
             } else {
-                load.errors += 1;
+                load.errors.count(ErrorClass::Response);
             }
         }
     }
@@ -250,25 +258,14 @@ impl Simulation {
         self.within(60, 900, Event::Request(session));
     }
 
-    /// A request that no application answered.
+    /// A request that no application answered. That is right only where it was sent to what was
+    /// broken, or where nothing that its sidecar knows of could have answered.
     fn failed(&mut self, request: Option<&InFlight>, why: &str) -> Step {
-        let tried_fault = request.is_some_and(|request| {
-            let of_version = |version: Option<&str>| {
-                self.instances
-                    .values()
-                    .any(|instance| instance.faulty && Some(instance.version) == version)
-            };
-            request.fenced
-                || request.met_fault
-                || of_version(route::version_of(&request.cluster))
-                || self.is_blown(request)
-        });
-        let no_fallback = self
-            .instances
-            .values()
-            .any(|instance| instance.faulty && instance.version == "v1");
         self.note(&format!("a request fails: {why}"));
-        if tried_fault || no_fallback {
+        let excused = request.is_some_and(|request| {
+            request.fenced || request.met_fault || !self.has_somebody(request)
+        });
+        if excused {
             self.checks.excused += 1;
             return Ok(());
         }
@@ -278,17 +275,27 @@ impl Simulation {
         })
     }
 
-    /// The version answered so badly that the fuse keeps every instance of it out.
-    fn is_blown(&self, request: &InFlight) -> bool {
+    /// An instance of the request's version, or of the one that stands in for it, is well, and no
+    /// fault has been there of which its sidecar or the control plane may not know the end.
+    fn has_somebody(&self, request: &InFlight) -> bool {
+        let version = route::version_of(&request.cluster);
+        let mut faulty = self.instances.values().filter(|instance| instance.faulty);
+        if faulty.any(|one| Some(one.version) == version || one.version == "v1") {
+            return false;
+        }
+        !self.is_blown_too_late(request)
+    }
+
+    /// The version turned bad when the old one was going already, and nobody is left to go back to.
+    fn is_blown_too_late(&self, request: &InFlight) -> bool {
+        let (Some(bad), Some(drains)) = (self.turned_bad, self.checks.old_drains) else {
+            return false;
+        };
         let Some(proxy) = self.proxies.get(&request.proxy) else {
             return false;
         };
         let now = u64::try_from(proxy.age(self.now).as_millis()).unwrap_or(u64::MAX);
-        let mut own = request
-            .cluster
-            .endpoints
-            .iter()
-            .filter(|one| one.priority == 0);
-        own.any(|endpoint| endpoint.state.is_ejected(now))
+        let mut own = request.cluster.endpoints.iter();
+        drains < bad + KNOWN_WITHIN && own.any(|endpoint| endpoint.state.is_ejected(now))
     }
 }

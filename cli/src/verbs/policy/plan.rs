@@ -1,7 +1,7 @@
 //! What an upgrade under a policy would do, in sentences.
 
 use segue_control_plane::{
-    model::{Affinity, Capacity, OnLowTraffic, Policy, Ppm, Sink, Start},
+    model::{Affinity, Capacity, OnLowTraffic, Policy, Ppm, Sink, Start, shown},
     resource::Period,
 };
 use std::time::Duration;
@@ -125,27 +125,15 @@ fn told(policy: &Policy) -> String {
         .notify
         .iter()
         .map(|sink| match sink {
-            Sink::CloudEvents { sink, .. } => format!("CloudEvents to {}", without_secret(sink)),
+            Sink::CloudEvents { sink, .. } => format!("CloudEvents to {}", shown(sink)),
             Sink::Nats {
                 server, subject, ..
-            } => format!("NATS subject {subject} at {}", without_secret(server)),
+            } => format!("NATS subject {subject} at {}", shown(server)),
         })
         .collect();
     match sinks.as_slice() {
         [] => "tells nobody (no `notify`)".to_owned(),
         sinks => format!("tells {}", sinks.join(", ")),
-    }
-}
-
-/// An address without its user and password.
-fn without_secret(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else {
-        return address.to_owned();
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{host}{path}"),
-        None => address.to_owned(),
     }
 }
 
@@ -199,7 +187,7 @@ tells nobody (no `notify`)";
         };
         assert_eq!(
             told(&policy),
-            "tells NATS subject upgrades at nats://nats.ops:4222, CloudEvents to http://events.ops.svc/a@b"
+            "tells NATS subject upgrades at nats://…@nats.ops:4222, CloudEvents to http://events.ops.svc/…"
         );
     }
 }

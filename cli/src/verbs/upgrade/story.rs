@@ -3,7 +3,7 @@
 use super::{screen::clock, text};
 use crate::verbs::{policy::plan, time};
 use segue_control_plane::{
-    model::{Command, Observation, Test},
+    model::{Command, Finding, Observation, Test, Verdict},
     replay::Context,
 };
 use segue_proto::control::Decision;
@@ -27,6 +27,7 @@ pub(super) fn tell(name: &str, log: &[Decision]) -> String {
         last.at.map(|at| at.to_string()).unwrap_or_default(),
     );
     let mut looks: Option<Looks> = None;
+    let mut shown = Vec::new();
     for decision in log {
         let seen: Option<Observation> = serde_json::from_str(&decision.inputs).ok();
         if decision.rule == "Looked" {
@@ -40,7 +41,7 @@ pub(super) fn tell(name: &str, log: &[Decision]) -> String {
         if let Some(looks) = looks.take() {
             looks.end(decision, &mut story);
         }
-        decided(&mut story, decision, seen.as_ref());
+        decided(&mut story, decision, seen.as_ref(), &mut shown);
     }
     if let Some(looks) = looks {
         looks.write(&mut story);
@@ -48,12 +49,27 @@ pub(super) fn tell(name: &str, log: &[Decision]) -> String {
     story
 }
 
-fn decided(story: &mut String, decision: &Decision, seen: Option<&Observation>) {
+/// `shown`: the findings that were told last, which need not be told again.
+fn decided(
+    story: &mut String,
+    decision: &Decision,
+    seen: Option<&Observation>,
+    shown: &mut Vec<Finding>,
+) {
+    let judged = seen.and_then(|seen| seen.judgement.as_ref());
+    // A verdict is what decides of these; elsewhere it is no part of the story.
+    let findings = judged
+        .filter(|_| is_of_analysis(&decision.rule))
+        .map_or(&[][..], |judgement| &judgement.findings);
     line(
         story,
         decision.at,
         &decision.phase,
-        &format!("{}: {}", decision.rule, decision.verdict),
+        &format!(
+            "{}: {}",
+            decision.rule,
+            without(&decision.verdict, findings)
+        ),
     );
     for command in seen.iter().flat_map(|seen| &seen.commands) {
         more(story, &format!("asked: {}", asked(command)));
@@ -62,17 +78,31 @@ fn decided(story: &mut String, decision: &Decision, seen: Option<&Observation>) 
     if let Some(policy) = context.and_then(|context| context.policy) {
         more(story, &format!("policy: {}", plan::in_short(&policy)));
     }
-    let judged = seen.and_then(|seen| seen.judgement.as_ref());
-    // A verdict is what decides of these; elsewhere it is no part of the story.
-    if let Some(judgement) = judged.filter(|_| is_of_analysis(&decision.rule)) {
-        for finding in &judgement.findings {
-            let test = match &finding.test {
-                Test::Metric(name) => name.clone(),
-                test => format!("{test:?}"),
-            };
-            more(story, &format!("{test}: {}", finding.text));
-        }
+    if findings.is_empty() || findings == shown.as_slice() {
+        return;
     }
+    for finding in findings {
+        let test = match &finding.test {
+            Test::Metric(name) => name.clone(),
+            test => format!("{test:?}"),
+        };
+        more(story, &format!("{test}: {}", finding.text));
+    }
+    *shown = findings.to_vec();
+}
+
+/// A sentence without the findings at its end, which follow line by line.
+fn without<'a>(sentence: &'a str, findings: &[Finding]) -> &'a str {
+    let all: Vec<&str> = findings
+        .iter()
+        .map(|finding| finding.text.as_str())
+        .collect();
+    sentence
+        .strip_suffix(&all.join("; "))
+        .and_then(|rest| rest.strip_suffix(": "))
+        // What consists of findings alone says which of them decided.
+        .filter(|rest| rest.contains("analysis"))
+        .unwrap_or(sentence)
 }
 
 fn is_of_analysis(rule: &str) -> bool {
@@ -113,18 +143,16 @@ impl Looks {
         let said = match judgement {
             None => decision.verdict.clone(),
             Some(judgement) => {
-                let findings: Vec<&str> = judgement
-                    .findings
-                    .iter()
-                    .map(|finding| finding.text.as_str())
-                    .collect();
                 let word = format!("{:?}", judgement.verdict);
-                format!(
-                    "{}, {} requests; {}",
-                    text::verdict(&word),
-                    judgement.requests,
-                    findings.join("; ")
-                )
+                let mut said = format!("{}, {} requests", text::verdict(&word), judgement.requests);
+                // What holds the verdict up, or decides it.
+                let of_it = judgement.findings.iter().filter(|finding| {
+                    finding.verdict == judgement.verdict && finding.verdict != Verdict::NotWorse
+                });
+                for finding in of_it {
+                    let _infallible = write!(said, "; {}", finding.text);
+                }
+                said
             }
         };
         Self {
@@ -189,7 +217,7 @@ fn more(story: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use segue_control_plane::model::{Finding, Judgement, Policy, Verdict};
+    use segue_control_plane::model::{Judgement, Policy};
 
     fn decision(second: i64, phase: &str, rule: &str, verdict: &str) -> Decision {
         Decision {
@@ -261,11 +289,32 @@ shop/checkout-v2-1: 7 lines, from 1970-01-01T12:00:00Z to 1970-01-01T12:04:20Z
                                 policy: 5 % for 10m, 25 % for 5m, 50 % for 5m, 100 %; then 30m of rollback window
 12:00:03 UTC  WarmUp          InstancesReady: WarmUp: 5 %
 12:00:05 UTC  WarmUp          for 4m05s (3 looks): not yet, 812 requests; errors 0.12 % against 0.11 % of 812
-12:04:15 UTC  WarmUp          for 5s (1 look): not worse, 830 requests; errors 0.12 % against 0.11 % of 830
+12:04:15 UTC  WarmUp          for 5s (1 look): not worse, 830 requests
 12:04:20 UTC  RollingBack     Commanded: RollingBack: by hand
                                 asked: rollback (by hand)
 ";
         assert_eq!(tell("shop/checkout-v2-1", &log), expected);
+    }
+
+    #[test]
+    fn findings_are_told_once_and_line_by_line() {
+        let judged = |second, rule: &str, verdict: &str| Decision {
+            inputs: looked(0, Verdict::NotWorse, 830).inputs,
+            ..decision(second, "WarmUp", rule, verdict)
+        };
+        let text = "errors 0.12 % against 0.11 % of 830";
+        let changed = format!("at 5 %, analysis: not worse (830 requests): {text}");
+        let log = [
+            judged(1, "VerdictChanged", &changed),
+            judged(1, "NotWorse", "Shifting: 25 % goes to the new version"),
+        ];
+        let expected = "\
+a/b: 2 lines, from 1970-01-01T12:00:01Z to 1970-01-01T12:00:01Z
+12:00:01 UTC  WarmUp          VerdictChanged: at 5 %, analysis: not worse (830 requests)
+                                SuccessDrop: errors 0.12 % against 0.11 % of 830
+12:00:01 UTC  WarmUp          NotWorse: Shifting: 25 % goes to the new version
+";
+        assert_eq!(tell("a/b", &log), expected);
     }
 
     #[test]

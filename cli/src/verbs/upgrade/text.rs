@@ -63,10 +63,19 @@ pub(super) fn line(upgrade: &Upgrade) -> String {
     if !verdict.is_empty() {
         let _infallible = write!(line, ", {verdict}");
     }
-    if !status.message.is_empty() {
-        let _infallible = write!(line, " - {}", status.message);
+    let now = now(&status);
+    if !now.is_empty() {
+        let _infallible = write!(line, " - {now}");
     }
     line
+}
+
+/// What goes on, without what analysis says where that is shown beside it.
+pub(super) fn now(status: &UpgradeStatus) -> &str {
+    match (&status.judgement, status.message.split_once("; analysis: ")) {
+        (Some(_), Some((now, _))) => now,
+        _ => &status.message,
+    }
 }
 
 /// How it ended: succeeded, or the reason why not; None: it goes on.
@@ -82,14 +91,18 @@ pub(super) fn outcome(upgrade: &Upgrade) -> Option<Result<(), String>> {
     }
 }
 
-/// `not worse`, while something is analysed.
-fn short_verdict(status: &UpgradeStatus) -> String {
-    let judged = matches!(
+/// True while verdicts are new ones; after that the last one stays in the status.
+pub(super) fn is_judged(status: &UpgradeStatus) -> bool {
+    matches!(
         status.phase.as_str(),
         "WarmUp" | "Shifting" | "RollbackWindow"
-    );
+    )
+}
+
+/// `not worse`, while something is analysed.
+fn short_verdict(status: &UpgradeStatus) -> String {
     match &status.judgement {
-        Some(judgement) if judged => verdict(&judgement.verdict).to_owned(),
+        Some(judgement) if is_judged(status) => verdict(&judgement.verdict).to_owned(),
         _ => String::new(),
     }
 }
@@ -132,7 +145,7 @@ pub(super) fn describe(upgrade: &Upgrade) -> String {
     field("Phase", phase(&status));
     field("Weight", weight(&status));
     field("Applied", applied(&status));
-    field("Now", status.message.clone());
+    field("Now", now(&status).to_owned());
     field("Until", next_at(&status));
     for (name, side) in [("Old", &status.old), ("New", &status.new)] {
         field(name, side.as_ref().map(version).unwrap_or_default());
@@ -174,12 +187,13 @@ pub(in crate::verbs) fn policy(fields: &[PolicyField]) -> String {
         .map(|field| {
             vec![
                 field.path.clone(),
-                field.value.clone(),
                 field.source.clone(),
+                // The last column: lists are long.
+                field.value.clone(),
             ]
         })
         .collect();
-    table(&["POLICY", "VALUE", "SOURCE"], &rows)
+    table(&["POLICY", "SOURCE", "VALUE"], &rows)
 }
 
 fn history(status: &UpgradeStatus) -> String {
@@ -318,6 +332,17 @@ mod tests {
             ..UpgradeStatus::default()
         };
         assert_eq!(applied(&status), "37/38 applied, 1 lagging 0 s: shop/web-2");
+    }
+
+    #[test]
+    fn what_analysis_says_is_not_said_twice() {
+        let mut status = UpgradeStatus {
+            message: "at 10 %, waits for a verdict; analysis: not yet (157 requests)".to_owned(),
+            ..UpgradeStatus::default()
+        };
+        assert_eq!(now(&status), status.message);
+        status.judgement = Some(segue_proto::control::Judgement::default());
+        assert_eq!(now(&status), "at 10 %, waits for a verdict");
     }
 
     #[test]

@@ -6,13 +6,15 @@ use super::{
     terminal::{self, REDRAW, Screen},
     text,
 };
-use crate::verbs::{Failure, Format, object, output::print};
+use crate::verbs::{
+    Failure, Format, object,
+    output::{eprint, print},
+};
 use segue_proto::control::{
     Upgrade, WatchUpgradesRequest, WatchUpgradesResponse, watch_upgrades_response::Kind,
 };
 use std::{
     collections::BTreeMap,
-    io::{self, Write as _},
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -288,7 +290,8 @@ impl View {
         if *output == Format::Table && before.as_ref() == Some(&line) {
             return Ok(());
         }
-        output.write_next(&object::upgrade(upgrade), || line)
+        let at = screen::clock(SystemTime::now());
+        output.write_next(&object::upgrade(upgrade), || format!("{at} {line}"))
     }
 
     fn lost(&self, reason: &str) -> Result<(), Failure> {
@@ -299,7 +302,7 @@ impl View {
         match output {
             Format::Table => print(&format!("{text}\n")),
             // Programs read objects alone.
-            Format::Json | Format::Yaml => Ok(writeln!(io::stderr(), "segue: {text}")?),
+            Format::Json | Format::Yaml => eprint(&format!("segue: {text}\n")),
         }
     }
 }

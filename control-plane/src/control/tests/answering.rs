@@ -2,7 +2,7 @@
 
 use super::{BOTH, checkout, covered, running, until};
 use crate::{
-    control::watch::Watch,
+    control::{refuse, watch::Watch},
     engine::{Board, UpgradeView, VersionNumbers},
     model::{
         Finding, Judgement, Key, Policy, PolicyField, Share, Test, Timestamp, UpgradeSpec, Verdict,
@@ -13,8 +13,15 @@ use segue_proto::control::{
     GetUpgradeRequest, ListUpgradesRequest, StartUpgradeRequest, UpgradeCommandRequest,
     WatchUpgradesRequest, watch_upgrades_response::Kind,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tonic::{Code, Request, transport::Endpoint};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -205,6 +212,57 @@ async fn a_slow_reader_gets_the_newest_state_and_no_backlog() {
     drop(boards);
     assert!(read.recv().await.is_none());
     watching.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_numbers_before_a_quiet_time_are_sent_too() {
+    fn clock() -> Timestamp {
+        static BEGIN: OnceLock<Instant> = OnceLock::new();
+        Timestamp::default().after(BEGIN.get_or_init(Instant::now).elapsed())
+    }
+    let board = |rate: f64| {
+        let mut view = view();
+        view.new.requests_per_second = rate;
+        Arc::new(Board {
+            upgrades: BTreeMap::from([(view.spec.key.clone(), Arc::new(view))]),
+            ..Board::default()
+        })
+    };
+    let (boards, watched) = watch::channel(board(100.0));
+    let (sender, mut read) = mpsc::channel(1);
+    let watch = Watch::new(WatchUpgradesRequest::default(), watched, sender, clock);
+    tokio::spawn(watch.run());
+    let mut rates = Vec::new();
+    while rates.last() != Some(&0.0) {
+        let message = read.recv().await.unwrap().unwrap();
+        match message.kind() {
+            Kind::Put => {
+                let new = message.upgrade.unwrap().status.unwrap().new.unwrap();
+                rates.push(new.requests_per_second);
+            }
+            kind => {
+                assert_eq!(kind, Kind::Synced);
+                boards.send_replace(board(0.0));
+            }
+        }
+    }
+    assert_eq!(rates, [100.0, 0.0]);
+}
+
+#[test]
+fn a_refusal_fits_into_headers() {
+    assert_eq!(refuse::some_of(std::iter::empty::<u8>()), "");
+    assert_eq!(refuse::some_of(0..3), "0, 1, 2");
+    let names = (0..20_000).map(|n| n.to_string().repeat(50));
+    assert!(refuse::some_of(names.collect::<Vec<_>>().iter()).ends_with(", and 19990 more"));
+    let long = "é".repeat(1_000_000);
+    for refusal in [
+        refuse::bad_field("name", long.as_str()),
+        refuse::not_found(refuse::PROXY, &long, long.clone()),
+    ] {
+        assert!(refusal.message().len() < 2_100);
+        assert!(refusal.details().len() < 8_000);
+    }
 }
 
 #[tokio::test]

@@ -169,6 +169,7 @@ async fn verbs_are_obeyed_and_refused_with_the_fitting_codes() {
         namespace: upgrade.namespace.clone(),
         name: upgrade.name.clone(),
         request_id: "1".to_owned(),
+        reason: "INC-7 is open".to_owned(),
         ..UpgradeCommandRequest::default()
     };
     let paused = running
@@ -218,10 +219,10 @@ async fn verbs_are_obeyed_and_refused_with_the_fitting_codes() {
     while let Some(decision) = log.message().await.unwrap() {
         verdicts.push(decision.verdict);
     }
-    assert!(
-        verdicts.iter().any(|verdict| verdict.contains("by hand")),
-        "{verdicts:?}"
-    );
+    for why in ["paused by hand: INC-7 is open", "RollingBack: by hand"] {
+        let said = verdicts.iter().any(|verdict| verdict.contains(why));
+        assert!(said, "{why}: {verdicts:?}");
+    }
 }
 
 #[tokio::test]

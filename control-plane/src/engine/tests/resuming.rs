@@ -3,7 +3,7 @@
 use super::support::Mesh;
 use crate::{
     engine::{Journal, JournalError},
-    model::{Command, Phase, ProxyId},
+    model::{Command, EndpointSample, Phase, ProxyId},
 };
 use std::fs;
 
@@ -94,6 +94,7 @@ fn after_a_restart_a_step_waits_for_the_proxies_that_were_there_before() {
     mesh.set(&BOTH);
     mesh.until_phase(Phase::WarmUp);
     mesh.tick();
+    let weight = mesh.status().unwrap().weight;
     mesh.kill();
     mesh.proxies.clear();
     mesh.start();
@@ -101,11 +102,59 @@ fn after_a_restart_a_step_waits_for_the_proxies_that_were_there_before() {
     mesh.tick();
     let status = mesh.status().unwrap();
     assert_eq!(status.applied.lagging[0].proxy, ProxyId::from("shop/web"));
-    assert_eq!(status.applied_at, None);
+    assert_eq!(status.weight, weight, "what it saw meanwhile is not known");
     let since = mesh.now;
     mesh.until_phase(Phase::RollbackWindow);
     let waited = mesh.now.since(since);
     assert!(waited.as_secs() >= 14, "its lease protects it: {waited:?}");
+}
+
+#[test]
+fn after_a_restart_nothing_irrevocable_happens_before_the_proxies_have_reported() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    mesh.set(&BOTH);
+    mesh.until_phase(Phase::RollbackWindow);
+    mesh.tick();
+    mesh.kill();
+    mesh.start();
+    mesh.owes_reports = false;
+    mesh.ticks(100);
+    assert_eq!(mesh.phase(), Some(Phase::RollbackWindow));
+    let message = &mesh.status().unwrap().message;
+    assert!(
+        message.contains("waits for the reports of 1 proxy"),
+        "{message}"
+    );
+    let blown = EndpointSample {
+        cluster: "outbound|80|v2|checkout.shop.svc.cluster.local".to_owned(),
+        address: Some("10.0.0.3:8080".parse().unwrap()),
+        ejected: true,
+        ..EndpointSample::default()
+    };
+    mesh.report("shop/web", vec![blown]);
+    mesh.tick();
+    assert_eq!(
+        mesh.phase(),
+        Some(Phase::RollingBack),
+        "{:#?}",
+        mesh.status()
+    );
+}
+
+#[test]
+fn a_proxy_that_never_reports_is_waited_for_as_long_as_its_lease() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    mesh.set(&BOTH);
+    mesh.until_phase(Phase::RollbackWindow);
+    mesh.kill();
+    mesh.start();
+    mesh.owes_reports = false;
+    let since = mesh.now;
+    mesh.until_phase(Phase::Draining);
+    let waited = mesh.now.since(since).as_secs();
+    assert!((14..=19).contains(&waited), "{waited}");
 }
 
 #[test]

@@ -137,6 +137,7 @@ fn promote(id: &str) -> Request {
     Request {
         target: Target::Named(UpgradeKey::new("shop", "checkout-v2-1")),
         command: Command::Promote { full: false },
+        reason: String::new(),
         request_id: id.to_owned(),
         resource_version: None,
     }

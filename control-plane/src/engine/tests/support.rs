@@ -147,6 +147,8 @@ pub(crate) struct Mesh {
     pub(crate) told: Arc<Mutex<Vec<Event>>>,
     pub(crate) outbox_refuses: Arc<Mutex<bool>>,
     last_acked: Generation,
+    /// It was killed, and the proxies have not reported since.
+    pub(crate) owes_reports: bool,
 }
 
 impl Mesh {
@@ -164,6 +166,7 @@ impl Mesh {
             told: Arc::default(),
             outbox_refuses: Arc::default(),
             last_acked: Generation(0),
+            owes_reports: false,
         };
         mesh.set(instances);
         mesh.start();
@@ -192,6 +195,7 @@ impl Mesh {
     /// Kills it: whatever is not on disk is lost.
     pub(crate) fn kill(&mut self) {
         self.engine = None;
+        self.owes_reports = true;
     }
 
     pub(crate) fn engine(&mut self) -> &mut Engine {
@@ -261,10 +265,17 @@ impl Mesh {
         if self.last_acked != self.world.generation {
             self.last_acked = self.world.generation;
             for id in self.proxies.clone() {
-                let state = proxy(&id, self.last_acked.0);
+                let state = ProxyState {
+                    interest: self.catalog.services.keys().cloned().collect(),
+                    ..proxy(&id, self.last_acked.0)
+                };
                 self.engine().observed(Observed::Proxy(state), now);
+                if self.owes_reports {
+                    self.report(&id, Vec::new());
+                }
             }
         }
+        self.owes_reports = false;
         self.turn();
     }
 
@@ -370,6 +381,7 @@ impl Mesh {
         self.request(&Request {
             target,
             command,
+            reason: String::new(),
             request_id: String::new(),
             resource_version: None,
         })

@@ -22,6 +22,7 @@ fn request(command: Command, id: &str) -> Request {
     Request {
         target: Target::Named(UpgradeKey::new("shop", "checkout-v2-1")),
         command,
+        reason: String::new(),
         request_id: id.to_owned(),
         resource_version: None,
     }
@@ -146,4 +147,55 @@ fn a_request_id_used_for_something_else_is_refused() {
     let (other, _) = mesh.engine().command(&request(Command::Resume, "r1"), now);
     assert!(matches!(other, Err(Refusal::NotNow(_))), "{other:?}");
     assert!(mesh.status().unwrap().paused);
+}
+
+#[test]
+fn why_people_asked_stands_in_the_decision_log_the_events_and_the_history() {
+    let mut mesh = upgrading();
+    mesh.until("applied", |mesh| {
+        mesh.status().unwrap().applied_at.is_some()
+    });
+    let asked = |command, reason: &str| Request {
+        reason: reason.to_owned(),
+        ..request(command, "")
+    };
+    for (command, reason) in [
+        (Command::Pause, "INC-7 is open"),
+        (Command::Resume, "INC-7 is closed"),
+        (Command::Promote { full: true }, "the fix is urgent"),
+    ] {
+        mesh.request(&asked(command, reason)).unwrap();
+    }
+    mesh.until_phase(Phase::Shifting);
+    mesh.request(&asked(
+        Command::Rollback {
+            reason: "it was not".to_owned(),
+        },
+        "",
+    ))
+    .unwrap();
+    mesh.until_phase(Phase::RolledBack);
+    mesh.request(&asked(Command::Retry, "with INC-8 fixed"))
+        .unwrap();
+    let key = UpgradeKey::new("shop", "checkout-v2-1");
+    let log = mesh.engine().decisions().read(&key).unwrap();
+    let log: Vec<String> = log.map(|line| line.unwrap().decision.verdict).collect();
+    let history = &mesh.status().unwrap().history;
+    let history: Vec<&str> = history.iter().map(|line| line.reason.as_str()).collect();
+    let says = |all: &[&str], text: &str| all.iter().any(|line| line.contains(text));
+    let log: Vec<&str> = log.iter().map(String::as_str).collect();
+    assert!(says(&log, "paused by hand: INC-7 is open"), "{log:#?}");
+    assert!(says(&log, "resumed by hand: INC-7 is closed"), "{log:#?}");
+    assert!(
+        says(&history, "promoted: the fix is urgent"),
+        "{history:#?}"
+    );
+    assert!(says(&history, "it was not"), "{history:#?}");
+    assert!(
+        says(&history, "tried once more by hand: with INC-8 fixed"),
+        "{history:#?}"
+    );
+    let told = mesh.told.lock();
+    let paused = told.iter().find(|event| event.reason == "Paused").unwrap();
+    assert_eq!(paused.message, "paused by hand: INC-7 is open");
 }

@@ -17,13 +17,10 @@ pub use backlog::Bounds;
 pub(super) use backlog::Next;
 pub(super) use queue::Queue;
 
-use crate::{
-    model::{Event, Sink},
-    web::origin,
-};
+use crate::model::{Event, Sink, origin};
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -41,6 +38,8 @@ struct Inner {
     folder: PathBuf,
     bounds: Bounds,
     queues: Mutex<BTreeMap<Sink, Arc<Queue>>>,
+    /// The sinks that policies name; None: nobody has said yet.
+    named: Mutex<Option<BTreeSet<Sink>>>,
     /// A sink came.
     arrival: Notify,
 }
@@ -119,6 +118,7 @@ impl Outbox {
                 folder: folder.to_owned(),
                 bounds,
                 queues: Mutex::new(queues),
+                named: Mutex::new(None),
                 arrival: Notify::new(),
             }),
         })
@@ -134,6 +134,17 @@ impl Outbox {
             outcome = outcome.and(appended);
         }
         outcome
+    }
+
+    /// Says which sinks policies name from now on.
+    pub fn name(&self, sinks: impl IntoIterator<Item = Sink>) {
+        *self.inner.named.lock() = Some(sinks.into_iter().collect());
+    }
+
+    /// True where it is sure that no policy names a sink.
+    pub(super) fn is_unnamed(&self, sink: &Sink) -> bool {
+        let named = self.inner.named.lock();
+        named.as_ref().is_some_and(|named| !named.contains(sink))
     }
 
     /// `append` as the engine is given it.

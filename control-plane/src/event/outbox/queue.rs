@@ -187,6 +187,28 @@ impl Queue {
         self.counts.dropped.fetch_add(1, Relaxed);
     }
 
+    /// Drops all that waits, and that some were lost before: says how many went.
+    pub(in crate::event) fn let_go(&self) -> usize {
+        let mut inner = self.inner.lock();
+        let waiting = inner.backlog.len();
+        let empty = Backlog::new(&header(&self.sink, 0, inner.backlog.next_seq()));
+        match rewrite(&inner.path, &self.sink, &empty) {
+            Ok((file, length)) => {
+                (inner.file, inner.length) = (file, length);
+                (inner.torn, inner.moved) = (false, true);
+                (inner.backlog, inner.overflowing) = (empty, false);
+                self.counts
+                    .dropped
+                    .fetch_add(u64::try_from(waiting).unwrap_or(u64::MAX), Relaxed);
+                waiting
+            }
+            Err(error) => {
+                tracing::warn!(queue = self.id, "outbox: {}: {error}", inner.path.display());
+                0
+            }
+        }
+    }
+
     /// Where the disk refuses, the event is gone for this process and comes once more after a
     /// restart, with the same id.
     fn settle(&self, record: Record) {

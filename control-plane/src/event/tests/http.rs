@@ -18,6 +18,7 @@ pub(super) const QUICK: Pace = Pace {
     longest: Duration::from_millis(40),
     one_try: Duration::from_secs(10),
     refused: Duration::from_millis(100),
+    unnamed: Duration::from_millis(100),
 };
 
 /// A delivery that runs.
@@ -212,6 +213,45 @@ async fn both_modes_arrive_as_the_binding_has_them() {
     assert!(!headers.contains_key("ce-datacontenttype"));
     let data: Value = serde_json::from_slice(body).unwrap();
     assert_eq!(data, structured["data"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_dead_sink_is_dropped_once_no_policy_names_it() {
+    let folder = tempdir().unwrap();
+    let delivery = Delivery::begin(folder.path());
+    let received = Received::default();
+    let bus = Bus::open(any_port(), &received, |_| 200).await;
+    let (address, to) = (bus.address, bus.sink());
+    bus.close().await;
+    delivery.outbox.name([to.clone()]);
+    for n in 0..3 {
+        delivery
+            .outbox
+            .append(&event(n), std::slice::from_ref(&to))
+            .unwrap();
+    }
+    let longer = QUICK.unnamed * 3;
+    tokio::time::sleep(longer).await;
+    assert_eq!(
+        delivery.pending(),
+        3,
+        "a sink that a policy names is waited for"
+    );
+
+    delivery.outbox.name([]);
+    eventually("it is let go", || delivery.pending() == 0).await;
+    assert_eq!(delivery.outbox.counts()[0].dropped, 3);
+    assert!(Outbox::open(folder.path()).unwrap().counts().is_empty());
+
+    let back = Bus::open(address, &received, |_| 200).await;
+    delivery.outbox.name([to.clone()]);
+    delivery.outbox.append(&event(7), &[to]).unwrap();
+    eventually("a sink that comes back is told anew", || {
+        received_ids(&received) == [event(7).id]
+    })
+    .await;
+    delivery.end().await;
+    back.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,11 +104,6 @@ impl<'a> Policies<'a> {
                     "UpgradePolicy {key} has no effect: {first} is for the same and has the lower name"
                 ));
             }
-            for field in policy.spec.without_effect() {
-                warnings.push(format!(
-                    "UpgradePolicy {key}: spec.{field} has no effect yet"
-                ));
-            }
         }
         self.warn_of_cluster_policies(services, &mut warnings);
         warnings
@@ -136,11 +131,6 @@ impl<'a> Policies<'a> {
                         first.metadata.name
                     ));
                 }
-            }
-            for field in policy.spec.defaults.without_effect() {
-                warnings.push(format!(
-                    "ClusterUpgradePolicy {name}: spec.defaults.{field} has no effect yet"
-                ));
             }
         }
     }

@@ -140,3 +140,45 @@ fn a_service_without_any_instance_has_not_succeeded() {
     world.look();
     world.stands_at(Phase::Succeeded, 100);
 }
+
+#[test]
+fn after_a_restart_nothing_goes_on_before_the_proxies_have_reported() {
+    for (mut world, phase, weight) in [
+        (World::warmed_up(policy()), Phase::WarmUp, 5),
+        (World::in_window(policy()), Phase::RollbackWindow, 100),
+        (World::draining(policy()), Phase::Draining, 100),
+    ] {
+        world.reports_pending = 3;
+        let drains = world.status.traffic.draining;
+        world.report_quiet();
+        world.pass(1_000);
+        world.stands_at(phase, weight);
+        assert!(world.status.drained.is_empty());
+        assert_eq!(world.status.traffic.draining, drains);
+        assert!(
+            world
+                .status
+                .message
+                .contains("waits for the reports of 3 proxies"),
+            "{}",
+            world.status.message
+        );
+        let mut other = world.clone();
+        other.new[0].ejected_by = 1;
+        other.look();
+        assert_eq!(
+            other.status.phase,
+            Phase::RollingBack,
+            "going back never waits"
+        );
+        world.reports_pending = 0;
+        world.report_quiet();
+        world.pass(2);
+        world.pass(60);
+        assert!(
+            (world.status.weight.basis_points() > weight * 100)
+                || world.status.phase > phase
+                || !world.status.drained.is_empty()
+        );
+    }
+}

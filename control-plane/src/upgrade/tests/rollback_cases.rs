@@ -151,7 +151,35 @@ fn draining_is_taken_back_while_an_old_instance_is_left() {
     world.stands_at(Phase::RollingBack, 0);
     assert!(world.status.traffic.old_sessions_held);
     assert_eq!(world.status.traffic.draining, None);
-    assert!(world.status.drained.is_empty());
+    assert_eq!(
+        world.status.drained.len(),
+        2,
+        "they may be stopping already"
+    );
+    world.old.remove(0);
+    world.look();
+    assert_eq!(
+        world.status.drained.len(),
+        1,
+        "another one of that name is new"
+    );
+}
+
+#[test]
+fn drained_old_instances_are_no_room_for_sessions() {
+    let mut world = World::draining(policy());
+    world.pass(0);
+    world.now = world.now.after(seconds(1));
+    world.report_quiet();
+    world.old[1].active = 1;
+    world.old[2].active = 1;
+    world.look();
+    assert_eq!(world.status.drained.len(), 1);
+    world.command(rollback());
+    world.stands_at(Phase::RollingBack, 0);
+    let released = world.status.traffic.new_sessions_released;
+    assert!(world.status.traffic.new_sessions_held);
+    assert_eq!(released.basis_points(), 6_666, "2 of 3");
 }
 
 #[test]

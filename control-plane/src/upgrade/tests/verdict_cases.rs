@@ -1,7 +1,10 @@
 //! What analysis says, and what comes of it.
 
 use super::world::{World, judged, policy, seconds, step};
-use crate::model::{Command, OnLowTraffic, Phase, Policy, Test, Verdict};
+use crate::{
+    model::{Command, OnLowTraffic, Phase, Policy, Test, Verdict},
+    upgrade,
+};
 
 /// At 5 %, hold over, nothing known; a step waits a minute for a verdict.
 fn undecided(on_low_traffic: OnLowTraffic) -> World {
@@ -298,4 +301,52 @@ fn retry_forgets_the_verdict() {
     assert_eq!(world.status.judgement, None);
     assert!(!world.status.low_traffic);
     world.stands_at(Phase::Preparing, 0);
+}
+
+#[test]
+fn an_outage_at_100_percent_goes_back_unless_half_of_the_old_instances_fail_their_checks_too() {
+    let worse = |failing: usize| {
+        let mut world = World::in_window(policy());
+        for old in world.old.iter_mut().take(failing) {
+            old.ready = false;
+            old.consecutive_failures = world.policy.health.failure_threshold;
+        }
+        world.judge(Verdict::Worse);
+        world
+    };
+    for failing in [0, 1] {
+        let world = worse(failing);
+        assert_eq!(world.status.phase, Phase::RollingBack, "{failing}");
+    }
+    let world = worse(2);
+    world.stands_at(Phase::RollbackWindow, 100);
+    assert!(world.status.paused);
+    assert_eq!(told(&world, "BothVersionsFailing"), 1);
+}
+
+#[test]
+fn what_is_left_of_a_step_is_its_hold_then_the_longest_wait_and_of_the_window_that() {
+    let left = |world: &World| upgrade::time_left(&world.policy, &world.status, world.now);
+    let mut world = undecided(OnLowTraffic::Pause);
+    assert_eq!(
+        left(&world),
+        seconds(50),
+        "of the minute, ten seconds are over"
+    );
+    world.pass(45);
+    world.command(Command::Pause);
+    world.command(Command::Resume);
+    assert_eq!(left(&world), seconds(60), "each resume waits anew");
+    let fresh = World::warmed_up(policy());
+    assert_eq!(left(&fresh), seconds(10), "its hold");
+    let mut window = World::in_window(policy());
+    let whole = left(&window);
+    assert_eq!(whole, window.policy.rollback.window);
+    window.pass(1);
+    assert_eq!(left(&window), whole.saturating_sub(seconds(1)));
+    assert_eq!(
+        left(&World::new(policy())),
+        seconds(0),
+        "nothing is applied"
+    );
 }

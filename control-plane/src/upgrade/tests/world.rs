@@ -95,6 +95,8 @@ pub(super) struct World {
     pub(super) nack: Option<String>,
     /// What analysis says of a step that is applied.
     pub(super) judgement: Option<Judgement>,
+    /// Proxies that have not reported since a restart.
+    pub(super) reports_pending: u32,
     /// Since when the proxy lags, where it does.
     pub(super) lags_since: Option<Timestamp>,
     pub(super) decisions: Vec<Decision>,
@@ -138,6 +140,7 @@ impl World {
             published: 0,
             nack: None,
             judgement: None,
+            reports_pending: 0,
             lags_since: None,
             decisions: Vec::new(),
             notices: Vec::new(),
@@ -207,8 +210,10 @@ impl World {
                 total: 1,
                 lagging: if behind { vec![lagging] } else { Vec::new() },
             },
+            reports_pending: self.reports_pending,
             last_old_session: self.last_old_session,
             commands,
+            asked_because: String::new(),
             judgement: self
                 .judgement
                 .clone()

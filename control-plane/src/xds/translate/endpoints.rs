@@ -7,7 +7,9 @@ use super::{
     Resource, cluster,
     wrap::{address, number},
 };
-use crate::model::{Instance, InstanceState, ServicePort, ServiceView, VersionId, VersionView};
+use crate::model::{
+    Instance, InstanceState, ServicePort, ServiceView, VersionId, VersionView, Workload,
+};
 use envoy_types::pb::{
     envoy::config::{
         core::v3::{HealthStatus, Locality, Metadata},
@@ -18,7 +20,6 @@ use envoy_types::pb::{
     },
     google::protobuf::{Struct, Value, value::Kind},
 };
-use prost::Message;
 use segue_proto::names;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -40,7 +41,7 @@ pub fn of_service(view: &ServiceView) -> Vec<Arc<Resource>> {
                 all.extend(of_version(view, port, version));
             }
         } else {
-            all.push(of_tcp(view, port));
+            all.extend(of_tcp(view, port));
         }
     }
     all
@@ -55,13 +56,11 @@ fn of_version(view: &ServiceView, port: &ServicePort, version: &VersionView) -> 
         .flat_map(|id| instances(view, id))
         .map(|i| (i, 1))
         .collect();
-    let priorities = [own, fallback];
-    cluster::names(&view.service, port, version)
-        .map(|name| assignment(&name, view, port, &priorities))
-        .collect()
+    let names = cluster::names(&view.service, port, version);
+    assignments(names, view, port, &[own, fallback])
 }
 
-fn of_tcp(view: &ServiceView, port: &ServicePort) -> Arc<Resource> {
+fn of_tcp(view: &ServiceView, port: &ServicePort) -> Vec<Arc<Resource>> {
     let mut endpoints = Vec::new();
     for version in &view.versions {
         let share = u32::from(version.weight.basis_points());
@@ -79,7 +78,7 @@ fn of_tcp(view: &ServiceView, port: &ServicePort) -> Arc<Resource> {
         endpoints.extend(instances(view, &version.id).map(|instance| (instance, weight)));
     }
     let name = cluster::tcp_name(&view.service, port);
-    assignment(&name, view, port, &[endpoints])
+    assignments(std::iter::once(name), view, port, &[endpoints])
 }
 
 fn instances<'a>(
@@ -91,17 +90,17 @@ fn instances<'a>(
         .filter(move |instance| instance.workload.version == *version)
 }
 
-fn assignment(
-    name: &str,
+/// What clusters with the same endpoints are told; it is put together once.
+fn assignments(
+    names: impl Iterator<Item = String>,
     view: &ServiceView,
     port: &ServicePort,
     priorities: &[Vec<Weighted<'_>>],
-) -> Arc<Resource> {
+) -> Vec<Arc<Resource>> {
     let preferred = priorities
         .first()
         .map_or(0, |first| u32::try_from(first.len()).unwrap_or(u32::MAX));
     let mut message = ClusterLoadAssignment {
-        cluster_name: name.to_owned(),
         policy: Some(Policy {
             // One healthy endpoint keeps all traffic of its version.
             overprovisioning_factor: Some(number(preferred.saturating_mul(100).max(140))),
@@ -109,33 +108,19 @@ fn assignment(
         }),
         ..ClusterLoadAssignment::default()
     };
-    // The metadata are maps, whose encoding has no order; what they say is hashed in ours.
-    let mut said = Vec::new();
-    let mut metadata = Vec::new();
     for (priority, instances) in (0..).zip(priorities) {
         for (zone, members) in by_zone(instances) {
             message
                 .endpoints
                 .push(locality(zone, priority, port, &members));
-            for (instance, _) in members {
-                said.extend(instance.workload.version.0.as_bytes());
-                said.push(0);
-                said.extend(instance.workload.key.to_string().as_bytes());
-                said.push(0);
-                metadata.push(describe(instance));
-            }
         }
     }
-    let mut content = message.encode_to_vec();
-    content.extend(said);
-    let endpoints = message
-        .endpoints
-        .iter_mut()
-        .flat_map(|l| &mut l.lb_endpoints);
-    for (endpoint, metadata) in endpoints.zip(metadata) {
-        endpoint.metadata = Some(metadata);
-    }
-    Resource::with_content(name, &message, &content, vec![view.service.key.clone()])
+    names
+        .map(|name| {
+            message.cluster_name.clone_from(&name);
+            Resource::new(&name, &message, vec![view.service.key.clone()])
+        })
+        .collect()
 }
 
 fn by_zone<'a>(instances: &[Weighted<'a>]) -> BTreeMap<&'a str, Vec<Weighted<'a>>> {
@@ -186,29 +171,25 @@ fn endpoint(instance: &Instance, port: &ServicePort, weight: u32) -> LbEndpoint 
         load_balancing_weight: Some(number(weight)),
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
             address: Some(address(workload.address, workload.port_of(port))),
+            // Of no effect: a name for people who look at a proxy's endpoints.
+            hostname: workload.key.to_string(),
             ..Endpoint::default()
         })),
-        metadata: None,
+        metadata: Some(describe(workload)),
     }
 }
 
-fn describe(instance: &Instance) -> Metadata {
-    let text = |text: String| Value {
-        kind: Some(Kind::StringValue(text)),
+/// Maps are encoded in no order: none of these has more than one entry, so that a resource's bytes
+/// depend on its content alone.
+fn describe(workload: &Workload) -> Metadata {
+    let version = Value {
+        kind: Some(Kind::StringValue(workload.version.to_string())),
     };
-    let workload = &instance.workload;
-    let fields = HashMap::from([
-        (
-            names::ENDPOINT_VERSION.to_owned(),
-            text(workload.version.to_string()),
-        ),
-        (
-            names::ENDPOINT_WORKLOAD.to_owned(),
-            text(workload.key.to_string()),
-        ),
-    ]);
+    let said = Struct {
+        fields: HashMap::from([(names::ENDPOINT_VERSION.to_owned(), version)]),
+    };
     Metadata {
-        filter_metadata: HashMap::from([(names::ENDPOINT_METADATA.to_owned(), Struct { fields })]),
+        filter_metadata: HashMap::from([(names::ENDPOINT_METADATA.to_owned(), said)]),
         ..Metadata::default()
     }
 }

@@ -23,28 +23,23 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The checks of one workload. `ports`: what it serves; they get a connect each where it has no
-/// readiness probe of its own.
+/// readiness probe of its own, `every` so often (the policy's `health.interval`).
 pub fn specifier(
     workload: &Workload,
     ports: impl IntoIterator<Item = u16>,
+    every: Option<Duration>,
 ) -> HealthCheckSpecifier {
-    let (period, cluster_health_checks) = match &workload.readiness {
-        Some(probe) => {
-            let (port, checker) = checker(&probe.check);
-            let check = check(checker, probe.period, probe.timeout);
-            (probe.period, vec![of_port(workload, port, check)])
-        }
-        None => (
-            DEFAULT_PERIOD,
-            ports
-                .into_iter()
-                .map(|port| {
-                    let checker = HealthChecker::TcpHealthCheck(TcpHealthCheck::default());
-                    let check = check(checker, DEFAULT_PERIOD, DEFAULT_TIMEOUT);
-                    of_port(workload, port, check)
-                })
-                .collect(),
-        ),
+    let (period, cluster_health_checks) = if let Some(probe) = &workload.readiness {
+        let (port, checker) = checker(&probe.check);
+        let check = check(checker, probe.period, probe.timeout);
+        (probe.period, vec![of_port(workload, port, check)])
+    } else {
+        let period = every.unwrap_or(DEFAULT_PERIOD);
+        let checks = ports.into_iter().map(|port| {
+            let checker = HealthChecker::TcpHealthCheck(TcpHealthCheck::default());
+            of_port(workload, port, check(checker, period, DEFAULT_TIMEOUT))
+        });
+        (period, checks.collect())
     };
     HealthCheckSpecifier {
         cluster_health_checks,

@@ -81,25 +81,6 @@ impl Resource {
             services,
         })
     }
-
-    /// Like [`Resource::new`], for a message whose encoding is not deterministic: `content` says
-    /// the same and is.
-    pub fn with_content<M: Message + Name>(
-        name: &str,
-        message: &M,
-        content: &[u8],
-        services: Vec<ServiceKey>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            name: name.into(),
-            version: content_hash([content]),
-            body: Any {
-                type_url: M::type_url(),
-                value: message.encode_to_vec(),
-            },
-            services,
-        })
-    }
 }
 
 /// 16 hex digits that change exactly when one of the parts does.

@@ -11,7 +11,7 @@ use envoy_types::pb::{
         config::{
             cluster::v3::{Cluster, cluster::ClusterDiscoveryType},
             core::v3::{HeaderValueOption, HealthStatus},
-            endpoint::v3::ClusterLoadAssignment,
+            endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier},
             listener::v3::{Listener, filter::ConfigType},
             route::v3::{
                 Route, RouteConfiguration, VirtualHost, header_matcher::HeaderMatchSpecifier,
@@ -144,14 +144,32 @@ fn endpoints_have_the_other_version_at_the_second_priority() {
         kind: Some(Kind::StringValue(text.to_owned())),
     };
     let said = Struct {
-        fields: HashMap::from([
-            ("version".to_owned(), text("v1")),
-            ("workload".to_owned(), text("shop/checkout-v1-0")),
-        ]),
+        fields: HashMap::from([("version".to_owned(), text("v1"))]),
     };
     assert_eq!(metadata.filter_metadata["segue.dev"], said);
+    let Some(HostIdentifier::Endpoint(named)) = &v2.endpoints[1].lb_endpoints[0].host_identifier
+    else {
+        panic!("an endpoint by its address");
+    };
+    assert_eq!(named.hostname, "shop/checkout-v1-0");
     let v1: ClusterLoadAssignment = find(&snapshot, &sidecar(), ResourceType::Endpoints, V1);
     assert!(v1.endpoints.iter().all(|l| l.priority == 0));
+}
+
+#[test]
+fn the_bytes_of_endpoints_depend_on_their_content_alone() {
+    let name = "outbound|3306||db.shop.svc.cluster.local";
+    let encoded = || {
+        let db = Make::tcp("db", 9, &[("v2", 2500, 2), ("v1", 7500, 3)]);
+        let snapshot = snapshot(1, &[db]);
+        let all: ClusterLoadAssignment = find(&snapshot, &sidecar(), ResourceType::Endpoints, name);
+        // Decoding and encoding anew makes each map anew, with an order of its own.
+        all.encode_to_vec()
+    };
+    let first = encoded();
+    for _ in 0..16 {
+        assert_eq!(encoded(), first);
+    }
 }
 
 #[test]
@@ -491,6 +509,10 @@ fn a_pod_gets_the_inbound_listener_of_what_it_serves() {
     );
     let checks = snapshot.health_checks(&own).unwrap();
     assert_eq!(checks.cluster_health_checks[0].cluster_name, inbound);
+    // Without a probe of its own it is checked as often as the policy says.
+    let every = checks.cluster_health_checks[0].health_checks[0].interval;
+    assert_eq!(every.map(|every| every.seconds), Some(2));
+    assert_eq!(checks.interval.map(|every| every.seconds), Some(2));
 }
 
 #[test]

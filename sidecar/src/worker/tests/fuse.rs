@@ -9,7 +9,7 @@ use super::{
     text,
 };
 use crate::model::Snapshot;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
 use std::{sync::Arc, time::Instant};
 use tokio::sync::Semaphore;
 
@@ -173,4 +173,32 @@ async fn a_pinned_session_stays_though_its_endpoint_has_not_answered_yet() {
         assert_eq!(text(&answer.await.unwrap()), "v2");
     }
     assert_eq!(old.requests(), 0);
+}
+
+#[tokio::test]
+async fn sessions_of_a_version_whose_fuse_has_blown_go_over_to_the_old_one_for_good() {
+    let (bad, other) = (
+        App::http1(|_| async { failing() }).await,
+        App::http1(|_| async { failing() }).await,
+    );
+    let old = App::named("v1").await;
+    let mut mesh = mesh(&[bad.address, other.address], &old);
+    mesh.affinity = true;
+    let workers = four_workers(&mesh.snapshot());
+    let mut failed = 0;
+    for round in 0..40 {
+        // A client of one session, which keeps what it is given.
+        let mut client = workers[round % 4].connect().await;
+        let answer = client.get("/", &[("cookie", "s=v2.1")]).await;
+        if answer.status() == StatusCode::INTERNAL_SERVER_ERROR {
+            failed += 1;
+            continue;
+        }
+        assert_eq!(text(&answer), "v1");
+        assert_eq!(answer.headers()[header::SET_COOKIE], "s=v1.1; Path=/");
+        let next = client.get("/", &[("cookie", "s=v1.1")]).await;
+        assert_eq!(text(&next), "v1");
+        assert_eq!(next.headers().get(header::SET_COOKIE), None);
+    }
+    assert_eq!((failed, bad.requests(), other.requests()), (6, 3, 3));
 }

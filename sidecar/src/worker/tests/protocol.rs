@@ -7,6 +7,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -214,7 +215,10 @@ async fn a_websocket_upgrade_is_carried_through() {
             .unwrap()
     })
     .await;
-    let sidecar = Sidecar::start(Mesh::single(app.address).snapshot());
+    let limit = Duration::from_millis(50);
+    let sidecar = Sidecar::start_with(Mesh::single(app.address).snapshot(), |settings| {
+        settings.request_head_timeout = limit;
+    });
     let mut client = sidecar.connect().await;
     let request = Request::get("/")
         .header("host", "checkout.shop")
@@ -228,7 +232,10 @@ async fn a_websocket_upgrade_is_carried_through() {
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
     assert_eq!(response.headers()["upgrade"], "websocket");
     let mut stream = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
-    stream.write_all(b"ping").await.unwrap();
+    // What it carries is no head that must not take long.
+    stream.write_all(b"pi").await.unwrap();
+    tokio::time::sleep(limit * 3).await;
+    stream.write_all(b"ng").await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, b"ping");

@@ -1,6 +1,5 @@
 //! One stream after the other: waits, opens, receives, and says what happened.
 
-use super::reset::{Reset, Resettable};
 use crate::xds::backoff::Backoff;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse,
@@ -26,7 +25,6 @@ pub(super) struct Link {
     backoff: Backoff,
     state: State,
     requests: Option<mpsc::UnboundedSender<DeltaDiscoveryRequest>>,
-    reset: Option<Reset>,
 }
 
 enum State {
@@ -55,7 +53,6 @@ impl Link {
             backoff: Backoff::new(seed),
             state: State::Waiting(Instant::now()),
             requests: None,
-            reset: None,
         }
     }
 
@@ -69,10 +66,8 @@ impl Link {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.requests = Some(sender);
         self.send(first);
-        let (channel, reset) = Resettable::new(self.channel.clone());
-        self.reset = Some(reset);
-        let mut client =
-            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(usize::MAX);
+        let mut client = AggregatedDiscoveryServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(usize::MAX);
         self.state = State::Opening(Box::pin(async move {
             client
                 .delta_aggregated_resources(UnboundedReceiverStream::new(receiver))
@@ -125,13 +120,10 @@ impl Link {
     }
 
     /// The stream is over. Where it is we who could not go on, the server must not take the end of
-    /// our requests for a goodbye: it is reset.
+    /// our requests for a goodbye: what is dropped here while they are still open is reset.
     fn lost(&mut self, status: &Status) -> Event {
-        if let Some(reset) = self.reset.take() {
-            reset.now();
-        }
-        self.requests = None;
         self.state = State::Waiting(Instant::now() + self.backoff.wait());
+        self.requests = None;
         Event::Lost(describe(status))
     }
 }

@@ -5,7 +5,6 @@
 
 mod keep;
 mod link;
-mod reset;
 
 #[cfg(test)]
 mod tests;

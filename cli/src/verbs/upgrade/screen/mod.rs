@@ -1,19 +1,19 @@
 //! One upgrade as a screen: state in, lines out.
 
+mod versions;
+
 use super::{
     terminal::{Line, Tone},
     text,
 };
 use crate::verbs::time;
-use segue_proto::control::{Finding, Upgrade, UpgradeStatus, VersionStatus};
+use segue_proto::control::{Upgrade, UpgradeStatus};
 use std::time::{Duration, SystemTime};
 
 /// Events shown.
 const EVENTS: usize = 5;
 /// The column at which values begin.
 const LABEL: usize = 13;
-/// The width of a version's column.
-const COLUMN: usize = 24;
 
 /// Whether what is shown is how things are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,11 @@ pub(super) fn lines(upgrade: &Upgrade, contact: &Contact, now: SystemTime) -> Ve
     stale(&mut page, contact, now);
     page.field("Weight", Tone::Plain, weight(&status));
     page.field("Applied", applied_tone(&status), text::applied(&status));
-    page.field("Now", Tone::Plain, &status.message);
+    let now_text = text::now(&status);
+    // The reason stands above.
+    if status.rollback_reason.is_empty() || !now_text.ends_with(&status.rollback_reason) {
+        page.field("Now", Tone::Plain, now_text);
+    }
     page.field("Until", Tone::Plain, until(&status, now));
     verdict(&mut page, &status);
     for condition in status.conditions.iter().filter(|c| c.status) {
@@ -48,7 +52,7 @@ pub(super) fn lines(upgrade: &Upgrade, contact: &Contact, now: SystemTime) -> Ve
         );
     }
     page.blank();
-    versions(&mut page, &status, now);
+    versions::show(&mut page, &status, now);
     page.blank();
     way_back(&mut page, &status);
     next(&mut page, upgrade, &status);
@@ -61,7 +65,12 @@ pub(super) fn table(upgrades: &[&Upgrade], contact: &Contact, now: SystemTime) -
     let mut page = Page::default();
     page.line(
         Tone::Strong,
-        format!("{} upgrades   {}", upgrades.len(), clock(now)),
+        format!(
+            "{} upgrade{}   {}",
+            upgrades.len(),
+            if upgrades.len() == 1 { "" } else { "s" },
+            clock(now)
+        ),
     );
     stale(&mut page, contact, now);
     let mut sorted: Vec<&Upgrade> = upgrades.to_vec();
@@ -176,8 +185,9 @@ fn is_over(upgrade: &Upgrade) -> bool {
 
 fn weight(status: &UpgradeStatus) -> String {
     let measured = match status.measured_weight {
-        Some(measured) => format!("{} of what began since measured", hundredths(measured)),
-        None => "nothing measured yet".to_owned(),
+        Some(measured) => format!("{} measured in this step", hundredths(measured)),
+        None if text::is_judged(status) => "nothing measured yet".to_owned(),
+        None => return text::percent(status.weight),
     };
     format!("{} set, {measured}", text::percent(status.weight))
 }
@@ -210,6 +220,15 @@ fn verdict(page: &mut Page, status: &UpgradeStatus) {
     let Some(judgement) = &status.judgement else {
         return;
     };
+    if !text::is_judged(status) {
+        let last = format!(
+            "{} after {} requests; nothing is analysed now",
+            text::verdict(&judgement.verdict),
+            judgement.requests
+        );
+        page.field("Last verdict", Tone::Dim, last);
+        return;
+    }
     let eta = judgement
         .eta
         .and_then(|eta| Duration::try_from(eta).ok())
@@ -243,107 +262,6 @@ fn verdict_tone(verdict: &str) -> Tone {
         "Worse" => Tone::Bad,
         "NotWorse" => Tone::Good,
         _ => Tone::Plain,
-    }
-}
-
-/// Both versions side by side.
-fn versions(page: &mut Page, status: &UpgradeStatus, now: SystemTime) {
-    let (Some(old), Some(new)) = (&status.old, &status.new) else {
-        return;
-    };
-    let row = |label: &str, value: &dyn Fn(&VersionStatus) -> String| {
-        format!("{label:<LABEL$}{:<COLUMN$}{}", value(old), value(new))
-            .trim_end()
-            .to_owned()
-    };
-    page.line(
-        Tone::Strong,
-        format!(
-            "{:<LABEL$}{:<COLUMN$}{}",
-            "",
-            format!("{} (old)", old.id),
-            format_args!("{} (new)", new.id)
-        ),
-    );
-    let errors = errors_of_step(status);
-    let (old_errors, new_errors) = match errors {
-        Some((old, new)) => (parts(old), parts(new)),
-        None => (errors_now(old), errors_now(new)),
-    };
-    let quantile = quantile(status);
-    page.line(
-        Tone::Plain,
-        row("Ready", &|v| format!("{}/{}", v.ready, v.instances)),
-    );
-    page.line(
-        Tone::Plain,
-        row("Requests/s", &|v| format!("{:.1}", v.requests_per_second)),
-    );
-    page.line(
-        Tone::Plain,
-        format!("{:<LABEL$}{old_errors:<COLUMN$}{new_errors}", "Errors"),
-    );
-    page.line(Tone::Plain, row(&quantile, &|v| latency(v.latency_us)));
-    page.line(
-        Tone::Plain,
-        row("Under way", &|v| {
-            format!("{} req, {} conn", v.active_requests, v.active_connections)
-        }),
-    );
-    page.line(Tone::Plain, row("Sessions", &|v| sessions(v, now)));
-}
-
-/// What began, and how long ago one of them was last seen.
-fn sessions(version: &VersionStatus, now: SystemTime) -> String {
-    let last = version
-        .last_session
-        .and_then(|at| SystemTime::try_from(at).ok())
-        .map(|at| now.duration_since(at).unwrap_or_default());
-    match last {
-        Some(ago) => format!(
-            "{} begun, last {} ago",
-            version.new_sessions,
-            time::short(ago)
-        ),
-        None => format!("{} begun", version.new_sessions),
-    }
-}
-
-/// Old and new error rate of the step, in parts per million, where analysis has them.
-fn errors_of_step(status: &UpgradeStatus) -> Option<(u64, u64)> {
-    let findings: &[Finding] = &status.judgement.as_ref()?.findings;
-    let drop = findings
-        .iter()
-        .find(|finding| finding.test == "SuccessDrop")?;
-    Some((drop.old?, drop.new?))
-}
-
-/// `0.12 %`
-pub(super) fn parts(ppm: u64) -> String {
-    format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100)
-}
-
-fn errors_now(version: &VersionStatus) -> String {
-    if version.requests_per_second > 0.0 {
-        let share = version.errors_per_second / version.requests_per_second * 100.0;
-        format!("{share:.2} %")
-    } else {
-        "-".to_owned()
-    }
-}
-
-/// `p99`, by the policy.
-fn quantile(status: &UpgradeStatus) -> String {
-    text::policy_value(status, "analysis.latency.quantile")
-        .and_then(|value| value.strip_prefix("0."))
-        .map_or_else(|| "Latency".to_owned(), |digits| format!("p{digits:0<2}"))
-}
-
-/// `12.1 ms`
-pub(super) fn latency(us: Option<u64>) -> String {
-    match us {
-        None => "-".to_owned(),
-        Some(us) => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
     }
 }
 
@@ -392,35 +310,32 @@ fn way_back(page: &mut Page, status: &UpgradeStatus) {
 
 /// What a person may do now, and what to type.
 fn next(page: &mut Page, upgrade: &Upgrade, status: &UpgradeStatus) {
-    let name = format!("{}/{}", upgrade.namespace, upgrade.name);
-    let steps: &[(&str, &str)] = match status.phase.as_str() {
+    let verbs: &[&str] = match status.phase.as_str() {
         "Succeeded" => &[],
-        "RolledBack" => &[("why it failed", "explain"), ("try once more", "retry")],
-        "RollingBack" => &[("why", "explain")],
-        "Pending" => &[("begin", "start")],
-        _ if status.paused => &[("go on", "resume"), ("all back", "rollback")],
-        "Preparing" => &[("stand still", "pause"), ("give up", "rollback")],
-        "Draining" => &[("all back", "rollback")],
-        "RollbackWindow" => &[("end the window now", "promote"), ("all back", "rollback")],
-        _ => &[
-            ("next step now", "promote"),
-            ("stand still", "pause"),
-            ("all back", "rollback"),
-        ],
+        "RolledBack" => &["explain", "retry"],
+        "RollingBack" => &["explain"],
+        "Pending" => &["start"],
+        _ if status.paused => &["resume", "rollback"],
+        "Preparing" => &["pause", "rollback"],
+        "Draining" => &["rollback"],
+        _ => &["promote", "pause", "rollback"],
     };
-    for (index, (what, verb)) in steps.iter().enumerate() {
-        let label = if index == 0 { "Next" } else { "" };
+    if !verbs.is_empty() {
+        let verbs = verbs.join("|");
         page.field(
-            label,
+            "Next",
             Tone::Dim,
-            format!("{what}: segue upgrade {verb} {name}"),
+            format!(
+                "segue upgrade {verbs} {}/{}",
+                upgrade.namespace, upgrade.name
+            ),
         );
     }
 }
 
 fn events(page: &mut Page, status: &UpgradeStatus) {
-    let from = status.events.len().saturating_sub(EVENTS);
-    for (index, event) in status.events.iter().skip(from).enumerate() {
+    // The newest first: a small screen cuts off the end.
+    for (index, event) in status.events.iter().rev().take(EVENTS).enumerate() {
         let label = if index == 0 { "Events" } else { "" };
         let at = event.at.and_then(|at| SystemTime::try_from(at).ok());
         page.field(

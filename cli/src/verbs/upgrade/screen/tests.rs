@@ -2,7 +2,8 @@
 
 use super::*;
 use segue_proto::control::{
-    Applied, Event, Judgement, LaggingProxy, PolicyField, TargetRef, UpgradeSpec,
+    Applied, Event, Finding, Judgement, LaggingProxy, PolicyField, TargetRef, UpgradeSpec,
+    VersionStatus,
 };
 
 fn at(seconds: u64) -> SystemTime {
@@ -29,6 +30,15 @@ fn field(path: &str, value: &str) -> PolicyField {
         path: path.to_owned(),
         value: value.to_owned(),
         source: "built-in".to_owned(),
+    }
+}
+
+fn event(second: u64, reason: &str, message: &str) -> Event {
+    Event {
+        at: Some(at(second).into()),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        ..Event::default()
     }
 }
 
@@ -92,12 +102,14 @@ fn shifting() -> Upgrade {
             ],
             old: Some(version("v1", 3, 812)),
             new: Some(version("v2", 2, 255)),
-            events: vec![Event {
-                at: Some(at(5).into()),
-                reason: "Shifting".to_owned(),
-                message: "the hold is over: 25 % goes to the new version".to_owned(),
-                ..Event::default()
-            }],
+            events: vec![
+                event(1, "WarmUp", "5 % goes to the new version"),
+                event(
+                    5,
+                    "Shifting",
+                    "the hold is over: 25 % goes to the new version",
+                ),
+            ],
             ..UpgradeStatus::default()
         }),
         ..Upgrade::default()
@@ -115,7 +127,7 @@ fn one_screen_says_it_all() {
     let expected = "\
 shop/checkout-v2-1   Service checkout   v1 -> v2   12:01:40 UTC
 Phase        Shifting, step 2/4
-Weight       25 % set, 24.10 % of what began since measured
+Weight       25 % set, 24.10 % measured in this step
 Applied      37/38 applied, 1 lagging 4 s: shop/web-2
 Now          at 25 %
 Until        12:06:40 UTC (in 5m00s)
@@ -132,10 +144,9 @@ Sessions     812 begun, last 2s ago  255 begun, last 2s ago
 
 Old version  kept until 30m after 100 %, and until its last session ends
 Rollback     ready: v1 warm, 3/3 instances
-Next         next step now: segue upgrade promote shop/checkout-v2-1
-             stand still: segue upgrade pause shop/checkout-v2-1
-             all back: segue upgrade rollback shop/checkout-v2-1
-Events       12:00:05 UTC Shifting the hold is over: 25 % goes to the new version";
+Next         segue upgrade promote|pause|rollback shop/checkout-v2-1
+Events       12:00:05 UTC Shifting the hold is over: 25 % goes to the new version
+             12:00:01 UTC WarmUp 5 % goes to the new version";
     assert_eq!(shown, expected);
 }
 
@@ -161,14 +172,23 @@ fn a_rollback_that_is_over_reads_as_a_healthy_service() {
     let status = upgrade.status.as_mut().unwrap();
     status.phase = "RolledBack".to_owned();
     status.rollback_reason = "3 failed checks in a row: shop/checkout-v2-0".to_owned();
+    status.message = format!("healthy on the old version: {}", status.rollback_reason);
     let shown = text(&lines(&upgrade, &Contact::Live, at(100)));
     assert!(
         shown.contains("Phase        RolledBack: healthy on v1, the upgrade to v2 failed"),
         "{shown}"
     );
     assert!(shown.contains("Because      3 failed checks"), "{shown}");
+    assert!(!shown.contains("\nNow "), "{shown}");
+    // What analysis said before is no verdict on how things are.
     assert!(
-        shown.contains("segue upgrade retry shop/checkout-v2-1"),
+        shown.contains("Last verdict not yet after 812 requests; nothing is analysed now"),
+        "{shown}"
+    );
+    assert!(!shown.contains("SuccessDrop"), "{shown}");
+    assert!(shown.contains("Errors       2.00 %"), "{shown}");
+    assert!(
+        shown.contains("segue upgrade explain|retry shop/checkout-v2-1"),
         "{shown}"
     );
 }
@@ -188,5 +208,9 @@ fn nothing_to_roll_back_to_is_said_loudly() {
 #[test]
 fn a_screen_of_next_to_nothing_is_drawn_all_the_same() {
     let shown = text(&lines(&Upgrade::default(), &Contact::Live, at(0)));
-    assert!(shown.contains("nothing measured yet"), "{shown}");
+    assert!(shown.contains("Weight       0 %\n"), "{shown}");
+    let mut begun = shifting();
+    begun.status.as_mut().unwrap().measured_weight = None;
+    let shown = text(&lines(&begun, &Contact::Live, at(0)));
+    assert!(shown.contains("25 % set, nothing measured yet"), "{shown}");
 }

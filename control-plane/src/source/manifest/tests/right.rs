@@ -48,6 +48,21 @@ fn the_samples_are_read() {
 }
 
 #[test]
+fn the_samples_show_blue_green_a_step_by_hand_metrics_and_sinks() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples/standalone");
+    let catalog = read(&dir).unwrap_or_else(|wrong| panic!("{wrong:#?}"));
+    let blue_green = &catalog.policies[&Key::new("shop", "payments")];
+    assert_eq!(blue_green.steps.len(), 1);
+    assert_eq!(blue_green.steps[0].weight, Share::ALL);
+    assert_eq!(blue_green.start, Start::Manual);
+    assert_eq!(blue_green.notify.len(), 3);
+    let by_hand = &catalog.policies[&Key::new("shop", "search")];
+    assert!(by_hand.steps[1].manual);
+    let names = by_hand.analysis.metrics.iter().map(|metric| &*metric.name);
+    assert!(names.eq(["empty-results", "relevance"]));
+}
+
+#[test]
 fn without_any_policy_the_norms_hold() {
     assert_eq!(policy_of(&[("a.yaml", SERVICE)]), Policy::default());
 }

@@ -41,7 +41,10 @@ fn go_on(model: &SmallWorld, mut state: State) -> State {
     if state.status.drained.contains(&name(Side::New)) {
         env.new = Being::Gone;
     }
-    (env.proxy, env.burst, env.said) = (Proxy::Acked, Burst::None, Said::NotWorse);
+    for proxy in env.proxies.iter_mut().flatten() {
+        *proxy = Proxy::Acked;
+    }
+    (env.burst, env.said) = (Burst::None, Said::NotWorse);
     (env.verbs, env.busy) = (1, false);
     let asked = match state.status.phase {
         Phase::Pending => Some(Command::Start),

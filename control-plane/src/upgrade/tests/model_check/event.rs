@@ -14,7 +14,8 @@ use crate::{
 pub(super) enum Event {
     /// A second passes.
     Tick,
-    Proxy(Proxy),
+    /// One of the proxies answers.
+    Proxy(usize, Proxy),
     New(Being),
     /// The new instance ends and starts again.
     Restart,
@@ -35,8 +36,9 @@ pub(super) enum Event {
 pub(super) fn possible(state: &State, analysed: bool) -> Vec<Event> {
     let (env, status) = (&state.env, &state.status);
     let mut events = vec![Event::Tick];
-    if status.generation.is_some() && env.proxy != Proxy::Acked {
-        events.push(Event::Proxy(Proxy::Acked));
+    if status.generation.is_some() {
+        let behind = proxies(state, |proxy| proxy != Proxy::Acked);
+        events.extend(behind.map(|n| Event::Proxy(n, Proxy::Acked)));
     }
     if env.burst != Burst::None {
         events.push(Event::Fail(Burst::None));
@@ -80,10 +82,22 @@ pub(super) fn possible(state: &State, analysed: bool) -> Vec<Event> {
     events
 }
 
+/// Those of the proxies of which it holds; of two that are alike, one.
+fn proxies(state: &State, holds: impl Fn(Proxy) -> bool) -> impl Iterator<Item = usize> {
+    let [first, second] = state.env.proxies;
+    let second = second.filter(|_| first != second);
+    [first, second]
+        .into_iter()
+        .enumerate()
+        .filter(move |(_, proxy)| proxy.is_some_and(&holds))
+        .map(|(n, _)| n)
+}
+
 fn faults(state: &State, events: &mut Vec<Event>) {
     let (env, status) = (&state.env, &state.status);
-    if status.generation.is_some() && env.proxy == Proxy::Lags {
-        events.push(Event::Proxy(Proxy::Refused));
+    if status.generation.is_some() {
+        let asked = proxies(state, |proxy| proxy == Proxy::Lags);
+        events.extend(asked.map(|n| Event::Proxy(n, Proxy::Refused)));
     }
     if env.new == Being::Ready {
         events.extend([Event::New(Being::Failing), Event::Restart]);
@@ -133,7 +147,7 @@ pub(super) fn happen(policy: &Policy, analysed: bool, last: &State, event: &Even
             now = now.after(super::super::world::seconds(1));
             state.age();
         }
-        Event::Proxy(proxy) => env.proxy = *proxy,
+        Event::Proxy(n, proxy) => env.proxies[*n] = Some(*proxy),
         Event::New(being) => {
             env.new = *being;
             env.ready_for = 0;
@@ -155,7 +169,7 @@ pub(super) fn happen(policy: &Policy, analysed: bool, last: &State, event: &Even
         Event::Killed => {
             let text = serde_json::to_string(&state.status).unwrap();
             state.status = serde_json::from_str(&text).unwrap();
-            env.proxy = Proxy::Lags;
+            env.tell();
         }
     }
     settle(policy, analysed, &mut state, command, now);
@@ -165,7 +179,7 @@ pub(super) fn happen(policy: &Policy, analysed: bool, last: &State, event: &Even
 fn is_fault(last: &State, event: &Event) -> bool {
     let stopped = |side| last.status.drained.contains(&name(side));
     match event {
-        Event::Proxy(Proxy::Refused) | Event::Restart | Event::Killed => true,
+        Event::Proxy(_, Proxy::Refused) | Event::Restart | Event::Killed => true,
         Event::New(Being::Gone) => !stopped(Side::New),
         Event::Old(Being::Gone) => !stopped(Side::Old),
         Event::New(being) | Event::Old(being) => matches!(being, Being::Failing | Being::Lost),
@@ -215,9 +229,9 @@ fn take(state: &mut State, after: UpgradeStatus, actions: &[Action], pause_asked
     state.status = after;
     if actions.contains(&Action::Publish) {
         state.status.generation = Some(Generation(1));
-        state.env.proxy = Proxy::Lags;
+        state.env.tell();
     }
-    let acked = state.status.generation.is_some() && state.env.proxy == Proxy::Acked;
+    let acked = state.status.generation.is_some() && state.env.all_acked();
     ghost.drain_known |= acked && state.status.traffic.draining.is_some();
     ghost.all_applied |= state.status.applied_at.is_some() && state.status.weight == Share::ALL;
 }

@@ -1,7 +1,7 @@
 //! What holds at every look and whenever it stands still. The first law broken is kept in the state,
 //! for a property to find.
 
-use super::state::{Being, Proxy, State, name};
+use super::state::{Being, State, name};
 use crate::model::{
     Command, Observation, OnLowTraffic, Phase, Policy, Share, Side, Timestamp, UpgradeStatus,
     Verdict,
@@ -235,7 +235,7 @@ impl Look<'_> {
 
     fn may_be_stopped(&self, side: Side) -> bool {
         let env = &self.state.env;
-        let refused = side == Side::New && env.proxy == Proxy::Refused;
+        let refused = side == Side::New && env.only_refused();
         let known = self.state.ghost.drain_known
             || (self.seen.applied.is_complete() && self.before.generation.is_some())
             || refused
@@ -298,7 +298,7 @@ fn waits_for_a_reason(policy: &Policy, state: &State, now: Timestamp) -> bool {
             .iter()
             .any(|s| s.manual && s.weight == status.weight)
             && status.message.contains("promote"));
-    let on_proxies = status.generation.is_some() && env.proxy != Proxy::Acked;
+    let on_proxies = status.generation.is_some() && !env.all_acked();
     let on_new = env.new != Being::Ready;
     let on_old = matches!(env.old, Being::Gone | Being::Lost);
     let on_stop = status.drained.contains(&name(Side::Old)) && env.old != Being::Gone;

@@ -1,4 +1,4 @@
-//! Every order of events in a small world: an old and a new instance, a proxy, analysis, people, the
+//! Every order of events in a small world: an old and a new instance, one or two proxies, analysis, people, the
 //! control plane's own death, and the clock.
 //!
 //! The shipped `advance` is the model. What may go wrong and what people may ask is bounded by a
@@ -26,6 +26,7 @@ struct SmallWorld {
     policy: Policy,
     /// Analysis speaks.
     analysed: bool,
+    two_proxies: bool,
     faults: u8,
     verbs: u8,
     ending: Mutex<HashSet<Essence>>,
@@ -44,7 +45,7 @@ impl Model for SmallWorld {
                 restarts: 0,
                 ready_for: 0,
                 third: false,
-                proxy: Proxy::Lags,
+                proxies: [self.two_proxies.then_some(Proxy::Lags), Some(Proxy::Lags)],
                 said: Said::NotYet,
                 burst: Burst::None,
                 busy: true,
@@ -88,7 +89,7 @@ impl Model for SmallWorld {
                 |_, s: &State| s.ghost.paused_itself,
             ));
         }
-        if self.policy.affinity != Affinity::None && self.faults > 0 {
+        if self.policy.affinity != Affinity::None && self.faults > 0 && self.verbs > 0 {
             all.push(Property::sometimes(
                 "it holds sessions on the way back",
                 |_, s: &State| {
@@ -122,18 +123,52 @@ fn small_policy() -> Policy {
     policy
 }
 
-fn check(name: &str, policy: Policy, analysed: bool, small: (u8, u8), large: (u8, u8)) {
+/// How much may go wrong and may be asked.
+#[derive(Clone, Copy)]
+struct Budget {
+    faults: u8,
+    verbs: u8,
+}
+
+fn budget(faults: u8, verbs: u8) -> Budget {
+    Budget { faults, verbs }
+}
+
+/// A policy, and whether analysis speaks of it.
+struct Case {
+    name: &'static str,
+    policy: Policy,
+    analysed: bool,
+    two_proxies: bool,
+}
+
+impl Case {
+    fn new(name: &'static str, policy: Policy) -> Self {
+        Self {
+            name,
+            policy,
+            analysed: true,
+            two_proxies: false,
+        }
+    }
+}
+
+fn check(case: Case, small: Budget, large: Budget) {
+    let name = case.name;
     let is_large = std::env::var("SEGUE_MODEL").is_ok_and(|size| size == "large");
-    let (faults, verbs) = if is_large { large } else { small };
+    let Budget { faults, verbs } = if is_large { large } else { small };
     let began = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let checker = SmallWorld {
-        policy,
-        analysed,
+        policy: case.policy,
+        analysed: case.analysed,
+        two_proxies: case.two_proxies,
         faults,
         verbs,
         ending: Mutex::default(),
     }
     .checker()
+    .threads(threads)
     .spawn_bfs()
     .join();
     let states = checker.unique_state_count();
@@ -169,7 +204,17 @@ fn check(name: &str, policy: Policy, analysed: bool, small: (u8, u8), large: (u8
 
 #[test]
 fn canary_with_sessions() {
-    check("canary with sessions", small_policy(), true, (1, 1), (2, 2));
+    let case = Case::new("canary with sessions", small_policy());
+    check(case, budget(1, 1), budget(2, 1));
+}
+
+#[test]
+fn canary_with_two_proxies() {
+    let case = Case {
+        two_proxies: true,
+        ..Case::new("canary with two proxies", small_policy())
+    };
+    check(case, budget(1, 0), budget(1, 1));
 }
 
 #[test]
@@ -182,7 +227,8 @@ fn blue_green_without_sessions_started_by_hand() {
         ..small_policy()
     };
     policy.analysis.on_low_traffic = OnLowTraffic::RollBack;
-    check("blue/green", policy, true, (1, 2), (2, 3));
+    let case = Case::new("blue/green", policy);
+    check(case, budget(1, 2), budget(2, 2));
 }
 
 #[test]
@@ -191,14 +237,19 @@ fn steps_that_wait_for_a_person() {
     policy.steps = vec![step(5, 1), step(50, 0), step(100, 0)];
     policy.steps[0].manual = true;
     policy.analysis.on_low_traffic = OnLowTraffic::RollBack;
-    check("manual step", policy, true, (0, 1), (1, 2));
+    let case = Case::new("manual step", policy);
+    check(case, budget(0, 1), budget(1, 2));
 }
 
 #[test]
 fn nothing_is_analysed() {
     let mut policy = small_policy();
     policy.analysis.on_low_traffic = OnLowTraffic::Proceed;
-    check("without analysis", policy, false, (1, 1), (3, 2));
+    let case = Case {
+        analysed: false,
+        ..Case::new("without analysis", policy)
+    };
+    check(case, budget(1, 1), budget(2, 2));
 }
 
 #[test]
@@ -206,5 +257,6 @@ fn low_traffic_that_goes_on() {
     let mut policy = small_policy();
     policy.affinity = Affinity::None;
     policy.analysis.on_low_traffic = OnLowTraffic::Proceed;
-    check("low traffic goes on", policy, true, (1, 0), (2, 1));
+    let case = Case::new("low traffic goes on", policy);
+    check(case, budget(1, 0), budget(2, 1));
 }

@@ -23,8 +23,8 @@ pub(super) enum Being {
     Lost,
 }
 
-/// What the proxy made of the present generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a proxy made of the present generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Proxy {
     Lags,
     Acked,
@@ -59,7 +59,8 @@ pub(super) struct Env {
     pub(super) ready_for: u8,
     /// A third version has an instance.
     pub(super) third: bool,
-    pub(super) proxy: Proxy,
+    /// One or two proxies; the order means nothing, so it is always the same.
+    pub(super) proxies: [Option<Proxy>; 2],
     pub(super) said: Said,
     pub(super) burst: Burst,
     /// Something is under way at the instance that drains.
@@ -108,6 +109,45 @@ pub(super) struct Essence {
     ghost: Ghost,
 }
 
+impl Env {
+    /// Every proxy is told something new.
+    pub(super) fn tell(&mut self) {
+        for proxy in self.proxies.iter_mut().flatten() {
+            *proxy = Proxy::Lags;
+        }
+    }
+
+    /// Every proxy has ACKed.
+    pub(super) fn all_acked(&self) -> bool {
+        let mut proxies = self.proxies.iter().flatten();
+        proxies.all(|proxy| *proxy == Proxy::Acked)
+    }
+
+    /// Those that have not ACKed have refused.
+    pub(super) fn only_refused(&self) -> bool {
+        !self.proxies.contains(&Some(Proxy::Lags)) && !self.all_acked()
+    }
+
+    fn applied(&self, now: Timestamp) -> Applied {
+        let proxies = || self.proxies.iter().flatten();
+        let lagging: Vec<Lagging> = (0..)
+            .zip(proxies())
+            .filter(|(_, proxy)| **proxy != Proxy::Acked)
+            .map(|(n, proxy): (u8, _)| Lagging {
+                proxy: format!("shop/web-{n}").as_str().into(),
+                since: now,
+                nack: (*proxy == Proxy::Refused).then(|| "no".to_owned()),
+            })
+            .collect();
+        let count = |n: usize| u32::try_from(n).unwrap();
+        Applied {
+            acked: count(proxies().count() - lagging.len()),
+            total: count(proxies().count()),
+            lagging,
+        }
+    }
+}
+
 impl State {
     pub(super) fn essence(&self) -> Essence {
         let s = &self.status;
@@ -142,30 +182,18 @@ impl State {
 
     pub(super) fn observation(&self, now: Timestamp, analysed: bool) -> Observation {
         let (env, status) = (&self.env, &self.status);
-        let applied = match (status.generation, env.proxy) {
-            (None, _) => Applied::default(),
-            (Some(_), Proxy::Acked) => Applied {
-                acked: 1,
-                total: 1,
-                lagging: Vec::new(),
-            },
-            (Some(_), proxy) => Applied {
-                acked: 0,
-                total: 1,
-                lagging: vec![Lagging {
-                    proxy: "shop/web-0".into(),
-                    since: now,
-                    nack: (proxy == Proxy::Refused).then(|| "no".to_owned()),
-                }],
-            },
-        };
+        let applied = status
+            .generation
+            .map_or_else(Applied::default, |_| env.applied(now));
         Observation {
             old: self.instance(Side::Old, now),
             new: self.instance(Side::New, now),
             others: u32::from(env.third),
             applied,
+            reports_pending: 0,
             last_old_session: Some(before(now, env.sessionless_for)),
             commands: Vec::new(),
+            asked_because: String::new(),
             judgement: (analysed && is_judged(status)).then(|| self.judgement()),
             evidence: Evidence::default(),
         }
@@ -249,9 +277,10 @@ impl State {
         if env.restarts < 2 || env.new != Being::Ready {
             env.ready_for = 0;
         }
-        if status.phase.is_final() && env.proxy == Proxy::Refused {
-            env.proxy = Proxy::Lags;
+        if status.phase.is_final() && env.proxies.contains(&Some(Proxy::Refused)) {
+            env.tell();
         }
+        env.proxies.sort();
     }
 
     /// A second passes.
