@@ -228,7 +228,7 @@ fn longest_wait(policy: &Policy, status: &UpgradeStatus) -> Option<Timestamp> {
 }
 
 /// What remains until the present step is decided: of its hold, else of the longest wait; in the
-/// window, of that. Zero where no step is applied.
+/// window, of that; after it, of the old version's sessions. Zero where no step is applied.
 pub fn time_left(policy: &Policy, status: &UpgradeStatus, now: Timestamp) -> Duration {
     let Some(applied_at) = status.applied_at else {
         return Duration::ZERO;
