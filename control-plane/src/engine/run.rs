@@ -99,10 +99,7 @@ impl Run {
 
     /// The versions are compared in this phase.
     pub(super) fn is_analysed(&self) -> bool {
-        matches!(
-            self.status.phase,
-            Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow
-        )
+        self.status.phase.is_analysed()
     }
 
     /// The versions are compared, and the present weight was applied everywhere by then.

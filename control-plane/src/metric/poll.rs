@@ -91,10 +91,7 @@ pub async fn poll(
 fn wanted(board: &Board) -> Jobs {
     let mut jobs = Jobs::new();
     for (key, view) in &board.upgrades {
-        if !matches!(
-            view.status.phase,
-            Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow
-        ) {
+        if !view.status.phase.is_analysed() {
             continue;
         }
         for metric in &view.effective.analysis.metrics {

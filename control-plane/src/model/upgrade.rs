@@ -123,6 +123,15 @@ impl Phase {
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::RolledBack)
     }
+
+    /// True where the versions are compared: as long as there is traffic to the new one and a way
+    /// back to the old one.
+    pub const fn is_analysed(self) -> bool {
+        matches!(
+            self,
+            Self::WarmUp | Self::Shifting | Self::RollbackWindow | Self::Draining
+        )
+    }
 }
 
 impl fmt::Display for Phase {

@@ -162,7 +162,7 @@ impl Player {
     fn enter_stage(&mut self) {
         let status = &self.status;
         match status.phase {
-            Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow => {}
+            Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow | Phase::Draining => {}
             Phase::Pending | Phase::Preparing => {
                 self.stage = None;
                 self.trial = None;

@@ -109,7 +109,7 @@ fn ejected(run: &Run<'_>) -> Option<Cause> {
             capacity::names(&ejected)
         ),
         hard: true,
-        alike: old_fails_alike(run),
+        alike: old_fails_alike(run) || old_errs_alike(run),
     })
 }
 
@@ -189,6 +189,14 @@ fn old_fails_alike(run: &Run<'_>) -> bool {
         is_failing(run, i) || is_crashing(run, i) || i.ejected_by > 0
     });
     (!failing.is_empty() && 2 * failing.len() >= there) || Recent::of(&run.seen.old).is_burst()
+}
+
+/// Where both versions begin to fail in one second, the fuse of one of them blows first: the errors
+/// of the other tell what its fuse is about to.
+fn old_errs_alike(run: &Run<'_>) -> bool {
+    let (new, old) = (Recent::of(&run.seen.new), Recent::of(&run.seen.old));
+    old.errors >= u64::from(run.policy.health.failure_threshold.max(1))
+        && old.is_half_as_bad_as(&new)
 }
 
 /// What a version's instances answered in the last second.

@@ -4,12 +4,12 @@
 //! end by time. *Worse* goes back from all of them (see `trigger`).
 
 use super::run::Run;
-use crate::model::{Finding, Judgement, Phase, Verdict};
+use crate::model::{Finding, Judgement, Verdict};
 use std::time::Duration;
 
 /// Takes note of what analysis says now. A change is told, a look alone is not.
 pub(super) fn look(run: &mut Run<'_>) {
-    if !is_analysed(run.status.phase) {
+    if !run.status.phase.is_analysed() {
         return;
     }
     let before = run.status.judgement.as_ref().map(|j| j.verdict);
@@ -39,19 +39,12 @@ pub(super) fn look(run: &mut Run<'_>) {
 pub(super) fn present<'a>(run: &Run<'a>) -> Option<&'a Judgement> {
     let seen = run.seen;
     let judgement = seen.judgement.as_ref();
-    judgement.filter(|_| is_analysed(run.status.phase))
+    judgement.filter(|_| run.status.phase.is_analysed())
 }
 
 /// True where analysis says *worse*.
 pub(super) fn is_worse(run: &Run<'_>) -> bool {
     present(run).is_some_and(|judgement| judgement.verdict == Verdict::Worse)
-}
-
-fn is_analysed(phase: Phase) -> bool {
-    matches!(
-        phase,
-        Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow
-    )
 }
 
 /// `not yet (212 requests; a decision in about 4 min): errors undecided, …`

@@ -228,7 +228,7 @@ fn longest_wait(policy: &Policy, status: &UpgradeStatus) -> Option<Timestamp> {
 }
 
 /// What remains until the present step is decided: of its hold, else of the longest wait; in the
-/// window, of that. Zero where no step is applied.
+/// window, of that; after it, of the old version's sessions. Zero where no step is applied.
 pub fn time_left(policy: &Policy, status: &UpgradeStatus, now: Timestamp) -> Duration {
     let Some(applied_at) = status.applied_at else {
         return Duration::ZERO;
@@ -236,6 +236,10 @@ pub fn time_left(policy: &Policy, status: &UpgradeStatus, now: Timestamp) -> Dur
     if status.phase == Phase::RollbackWindow {
         let from = applied_at.max(status.phase_since);
         return from.after(policy.rollback.window).since(now);
+    }
+    if status.phase == Phase::Draining {
+        let sessions = status.phase_since.after(policy.drain.session_timeout);
+        return sessions.since(now);
     }
     let hold = present(policy, status.weight).hold;
     let of_hold = applied_at.after(hold).since(now);

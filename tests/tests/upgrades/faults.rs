@@ -132,6 +132,9 @@ pub(super) async fn play(mode: Mode, ill: Ill, when: When) -> Outcome {
         When::Shifting => drop(traffic.climb("v2", 5_000).await),
         When::Window | When::Draining => {
             traffic.climb("v2", 5_000).await;
+            if ill.is_subtle() {
+                baseline(&mut traffic).await;
+            }
             traffic.promote("v2", false, "").await;
             let phase = if when == When::Window {
                 "RollbackWindow"
@@ -161,6 +164,17 @@ pub(super) async fn play(mode: Mode, ill: Ill, when: When) -> Outcome {
         "what was never ready served: {outcome:?}"
     );
     outcome
+}
+
+/// Stays at this weight until the old version is known well enough to compare with afterwards, when
+/// it has no traffic any more.
+async fn baseline(traffic: &mut Traffic) {
+    traffic
+        .until("v2", "measured at 50 %", |status| {
+            let judgement = status.judgement.as_ref();
+            status.weight == 5_000 && judgement.is_some_and(|judgement| judgement.requests >= 300)
+        })
+        .await;
 }
 
 /// `Draining` begins with nothing to apply.

@@ -75,7 +75,9 @@ fn worse_goes_back_from_every_phase_that_is_analysed() {
     let mut mid = World::warmed_up(policy());
     mid.pass(10);
     mid.stands_at(Phase::Shifting, 50);
-    for mut world in [World::warmed_up(policy()), mid, World::in_window(policy())] {
+    let early = World::warmed_up(policy());
+    let (window, draining) = (World::in_window(policy()), World::draining(policy()));
+    for mut world in [early, mid, window, draining] {
         world.acks = false;
         world.judge(Verdict::Worse);
         world.stands_at(Phase::RollingBack, 0);

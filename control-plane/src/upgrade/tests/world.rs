@@ -54,13 +54,6 @@ pub(super) fn policy() -> Policy {
     }
 }
 
-pub(super) fn is_analysed(phase: Phase) -> bool {
-    matches!(
-        phase,
-        Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow
-    )
-}
-
 /// A judgement of one finding.
 pub(super) fn judged(verdict: Verdict, shared: bool) -> Judgement {
     let text = match verdict {
@@ -224,7 +217,7 @@ impl World {
             judgement: self
                 .judgement
                 .clone()
-                .filter(|_| self.status.applied_at.is_some() && is_analysed(self.status.phase)),
+                .filter(|_| self.status.applied_at.is_some() && self.status.phase.is_analysed()),
             evidence: Evidence::default(),
         }
     }

@@ -318,7 +318,7 @@ pub(super) fn name(side: Side) -> crate::model::WorkloadKey {
 
 /// As the engine does: analysis speaks of a step that is applied.
 pub(super) fn is_judged(status: &UpgradeStatus) -> bool {
-    super::super::world::is_analysed(status.phase) && status.applied_at.is_some()
+    status.phase.is_analysed() && status.applied_at.is_some()
 }
 
 fn moved(at: Timestamp, now: Timestamp) -> Timestamp {
