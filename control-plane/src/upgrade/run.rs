@@ -182,6 +182,7 @@ impl<'a> Run<'a> {
         {
             condition.status = false;
             condition.at = now;
+            self.record("ConditionCleared", format!("{kind} no longer holds"));
         }
     }
 

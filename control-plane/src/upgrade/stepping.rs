@@ -52,7 +52,7 @@ pub(super) fn look(run: &mut Run<'_>) {
     } else if let Some(leave) = leave(run, pushed, until) {
         return step_up(run, &leave);
     }
-    run.status.notes.short_since = None;
+    no_longer_short(run);
 }
 
 fn so_far(run: &Run<'_>) -> String {
@@ -169,10 +169,14 @@ fn wait_for_instances(run: &mut Run<'_>, weight: Share) {
         capacity::describe(run, weight)
     );
     if capacity::lacks_only_lost(run, weight) {
-        run.status.notes.short_since = None;
+        no_longer_short(run);
         run.say(waiting);
         run.status.next_at = None;
         return;
+    }
+    if run.status.notes.short_since.is_none() {
+        // A deadline begins: without a line of it a replay could not tell since when.
+        run.record("WaitsForInstances", waiting.clone());
     }
     let since = *run.status.notes.short_since.get_or_insert(run.now);
     let deadline = since.after(run.policy.progress_deadline);
@@ -185,6 +189,16 @@ fn wait_for_instances(run: &mut Run<'_>, weight: Share) {
         capacity::describe(run, weight)
     );
     trigger::roll_back(run, &trigger::gentle("NeverReady", reason));
+}
+
+/// What a step waits for now is no instance that its version owes.
+fn no_longer_short(run: &mut Run<'_>) {
+    if run.status.notes.short_since.take().is_some() {
+        run.record(
+            "WaitsForOthers",
+            "the new version's instances are not what is waited for",
+        );
+    }
 }
 
 /// The first step: index and weight.
