@@ -15,6 +15,10 @@ use crate::model::{
 use segue_proto::names::{ClusterName, split_control};
 use std::{collections::BTreeMap, time::Duration};
 
+/// A report that is later than this is not waited for before versions are compared.
+const LATE: Duration = Duration::from_millis(500);
+/// A reporter that has been silent for longer is not waited for at all.
+const RECENTLY: Duration = Duration::from_secs(2);
 /// A proxy that has not reported for so long is no longer expected to.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
@@ -149,9 +153,37 @@ impl Loads {
         }
     }
 
+    /// Until when the reports on all of these instances go, so that versions are compared over the
+    /// same seconds: proxies do not report at the same moment. A reporter that is late holds up
+    /// nothing for longer than [`LATE`].
+    pub(super) fn known_until<'a>(
+        &self,
+        workloads: impl Iterator<Item = &'a WorkloadKey>,
+        now: Timestamp,
+    ) -> Timestamp {
+        let newest = |workload| {
+            let reporters = self.instances.get(workload)?;
+            let own = reporters.keys().any(|reporter| reporter.own);
+            let those = reporters.iter().filter(|(reporter, _)| reporter.own == own);
+            those.map(|(_, reports)| reports.newest).min()
+        };
+        let late = u64::try_from(LATE.as_millis()).unwrap_or_default();
+        let earliest = Timestamp(now.0.saturating_sub(late));
+        workloads
+            .filter_map(newest)
+            .filter(|at| now.since(*at) < RECENTLY)
+            .min()
+            .map_or(now, |at| at.max(earliest))
+    }
+
     /// What is active on an instance. `expects_own`: its own proxy is known, so that nothing is
-    /// known before that has reported.
-    pub(super) fn activity(&self, workload: &WorkloadKey, expects_own: bool) -> Usage {
+    /// known before that has reported. An ejection counts from when `until` has come.
+    pub(super) fn activity(
+        &self,
+        workload: &WorkloadKey,
+        expects_own: bool,
+        until: Timestamp,
+    ) -> Usage {
         let Some(reporters) = self.instances.get(workload) else {
             return Usage::default();
         };
@@ -160,7 +192,8 @@ impl Loads {
             let levels = reports.levels;
             activity.active = activity.active.saturating_add(levels.active());
             activity.last_activity = activity.last_activity.max(reports.last_activity);
-            activity.ejected_by += u32::from(levels.ejected && !reporter.own);
+            let ejects = reports.ejected_since.is_some_and(|since| since <= until);
+            activity.ejected_by += u32::from(ejects && !reporter.own);
         }
         activity.last_report = reporters.values().map(|reports| reports.newest).min();
         if activity.last_report.is_some() {
@@ -207,9 +240,9 @@ impl Loads {
             .is_some_and(|reporters| reporters.keys().any(|reporter| reporter.own))
     }
 
-    /// Requests that ended on an instance in the last second, and how many of them were errors: by
-    /// its own proxy, else by its clients'.
-    pub(super) fn recent(&self, workload: &WorkloadKey, now: Timestamp) -> (u64, u64) {
+    /// Requests that ended on an instance in the last second until then, and how many of them were
+    /// errors: by its own proxy, else by its clients'.
+    pub(super) fn recent(&self, workload: &WorkloadKey, until: Timestamp) -> (u64, u64) {
         let Some(reporters) = self.instances.get(workload) else {
             return (0, 0);
         };
@@ -217,7 +250,7 @@ impl Loads {
             reporters
                 .iter()
                 .filter(|(reporter, _)| reporter.own == own)
-                .filter_map(|(_, reports)| reports.recent(now))
+                .filter_map(|(_, reports)| reports.recent(until))
                 .reduce(|a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)))
         };
         sum(true).or_else(|| sum(false)).unwrap_or_default()
@@ -300,7 +333,7 @@ mod tests {
             &index,
         );
         loads.record(&report("shop/web", 7, vec![endpoint(OUTBOUND, 1)]), &index);
-        let activity = loads.activity(&key, true);
+        let activity = loads.activity(&key, true, at(99));
         assert_eq!(activity.active, 3);
         assert_eq!(activity.last_report, Some(at(5)));
         assert_eq!(activity.last_activity, Some(at(7)));
@@ -311,7 +344,7 @@ mod tests {
         let (mut loads, index, key) = fixture();
         loads.record(&report("shop/web", 5, vec![endpoint(OUTBOUND, 1)]), &index);
         loads.record(&report("shop/web", 6, vec![]), &index);
-        let activity = loads.activity(&key, false);
+        let activity = loads.activity(&key, false, at(99));
         assert_eq!(activity.active, 0);
         assert_eq!(activity.last_report, Some(at(6)));
         assert_eq!(activity.last_activity, Some(at(5)));
@@ -321,8 +354,8 @@ mod tests {
     fn before_its_own_proxy_has_reported_nothing_is_known() {
         let (mut loads, index, key) = fixture();
         loads.record(&report("shop/web", 5, vec![endpoint(OUTBOUND, 0)]), &index);
-        assert_eq!(loads.activity(&key, true).last_report, None);
-        assert_eq!(loads.activity(&key, false).last_report, Some(at(5)));
+        assert_eq!(loads.activity(&key, true, at(99)).last_report, None);
+        assert_eq!(loads.activity(&key, false, at(99)).last_report, Some(at(5)));
     }
 
     #[test]
@@ -330,7 +363,7 @@ mod tests {
         let (mut loads, index, key) = fixture();
         loads.record(&report("shop/web", 5, vec![endpoint(OUTBOUND, 4)]), &index);
         loads.proxy_gone(&"shop/web".into(), false);
-        assert_eq!(loads.activity(&key, false).active, 0);
+        assert_eq!(loads.activity(&key, false, at(99)).active, 0);
     }
 
     #[test]
@@ -381,10 +414,41 @@ mod tests {
             &report("shop/x-9", 1, vec![endpoint("inbound|1||", 1)]),
             &index,
         );
-        assert_eq!(loads.activity(&key, false).active, u64::MAX);
+        assert_eq!(loads.activity(&key, false, at(99)).active, u64::MAX);
         assert_eq!((loads.instances.len(), loads.sessions.len()), (1, 1));
         loads.retain(&Index::new(&catalog(&[])));
         assert_eq!((loads.instances.len(), loads.sessions.len()), (0, 0));
+    }
+
+    #[test]
+    fn versions_are_compared_as_far_as_the_reports_on_all_of_their_instances_go() {
+        let index = Index::new(&catalog(&[("a-0", "v1"), ("b-0", "v2")]));
+        let mut loads = Loads::new(at(0));
+        let (old, new) = (
+            WorkloadKey::new("shop", "a-0"),
+            WorkloadKey::new("shop", "b-0"),
+        );
+        let report_at = |loads: &mut Loads, proxy: &str, ms: u64, errors: u64| {
+            let mut own = endpoint("inbound|8080||", 0);
+            own.issued = errors;
+            own.errors = errors;
+            let mut sample = report(proxy, 0, vec![own]);
+            sample.at = Timestamp(at(0).0 + ms);
+            loads.record(&sample, &index);
+            sample.at
+        };
+        report_at(&mut loads, "shop/b-0", 10, 0);
+        let known = report_at(&mut loads, "shop/a-0", 200, 0);
+        let now = report_at(&mut loads, "shop/b-0", 260, 9);
+        let both = [&old, &new];
+        assert_eq!(loads.known_until(both.into_iter(), now), known);
+        assert_eq!(loads.recent(&new, known), (0, 0), "not before a-0 reports");
+        let later = report_at(&mut loads, "shop/a-0", 300, 7);
+        assert_eq!(loads.known_until(both.into_iter(), later), now);
+        assert_eq!(loads.recent(&new, now), (9, 9));
+        let late = Timestamp(known.0 + 1_300);
+        let waited = Timestamp(late.0 - 500);
+        assert_eq!(loads.known_until(both.into_iter(), late), waited);
     }
 
     #[test]

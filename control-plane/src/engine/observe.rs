@@ -38,9 +38,16 @@ impl Eyes<'_> {
                 self.proxies
                     .applied(service, generation, published_at, exists)
             });
+        let both = [&run.spec.from, &run.spec.to];
+        let serving = both
+            .into_iter()
+            .flat_map(|version| self.index.of_version(service, version))
+            .map(|workload| &workload.key)
+            .filter(|key| self.healths.is_ready(key));
+        let until = self.loads.known_until(serving, now);
         let (old, new) = (
-            self.instances(run, &run.spec.from, now),
-            self.instances(run, &run.spec.to, now),
+            self.instances(run, &run.spec.from, until),
+            self.instances(run, &run.spec.to, until),
         );
         let all = self.index.instances(service).len();
         let others = all.saturating_sub(old.len() + new.len());
@@ -62,21 +69,21 @@ impl Eyes<'_> {
         &self,
         run: &Run,
         version: &VersionId,
-        now: Timestamp,
+        until: Timestamp,
     ) -> Vec<InstanceObservation> {
         self.index
             .of_version(&run.spec.service, version)
-            .map(|workload| self.instance(run, workload, now))
+            .map(|workload| self.instance(run, workload, until))
             .collect()
     }
 
-    fn instance(&self, run: &Run, workload: &Workload, now: Timestamp) -> InstanceObservation {
+    fn instance(&self, run: &Run, workload: &Workload, until: Timestamp) -> InstanceObservation {
         let key = &workload.key;
         let lost = self.healths.is_lost(key);
         let ready = self.healths.is_ready(key) && !lost;
         let failed_before = run.failed_before.get(key).copied().unwrap_or(0);
-        let (recent_requests, recent_errors) = self.loads.recent(key, now);
-        let activity = self.loads.activity(key, self.proxies.contains(key));
+        let (recent_requests, recent_errors) = self.loads.recent(key, until);
+        let activity = self.loads.activity(key, self.proxies.contains(key), until);
         InstanceObservation {
             workload: key.clone(),
             ready,

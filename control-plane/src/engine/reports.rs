@@ -17,6 +17,8 @@ pub(super) struct Reports {
     pub(super) levels: Counts,
     pub(super) last_activity: Option<Timestamp>,
     pub(super) newest: Timestamp,
+    /// Since when its outlier detection has kept the instance out.
+    pub(super) ejected_since: Option<Timestamp>,
     recent: VecDeque<Window>,
 }
 
@@ -78,6 +80,10 @@ impl Reports {
             });
             self.recent.truncate(KEPT);
         }
+        self.ejected_since = match self.ejected_since {
+            _ if !counts.ejected => None,
+            since => since.or(Some(at)),
+        };
         self.levels = counts;
         self.newest = at;
     }
@@ -99,12 +105,12 @@ impl Reports {
 }
 
 impl Reports {
-    /// Requests that ended in the last second, and how many of them were errors; None: no report
-    /// came in meanwhile.
-    pub(super) fn recent(&self, now: Timestamp) -> Option<(u64, u64)> {
+    /// Requests that ended in the last second until then, and how many of them were errors; None: no
+    /// report came in meanwhile.
+    pub(super) fn recent(&self, until: Timestamp) -> Option<(u64, u64)> {
         let mut sum = None;
-        let fresh = |window: &&Window| now.since(window.at) < RECENT;
-        for window in self.recent.iter().take_while(fresh) {
+        let known = self.recent.iter().skip_while(|window| window.at > until);
+        for window in known.take_while(|window| until.since(window.at) < RECENT) {
             let (ended, errors) = sum.get_or_insert((0_u64, 0_u64));
             *ended = ended.saturating_add(window.ended);
             *errors = errors.saturating_add(window.errors);

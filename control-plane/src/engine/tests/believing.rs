@@ -1,7 +1,7 @@
 //! What of a load report is believed, and over how long it counts.
 
 use super::proving::{CONTROL, NEW, on_trial, patient, served, taken};
-use crate::model::{EndpointSample, Phase, WorkloadKey};
+use crate::model::{EndpointSample, Phase, Timestamp, WorkloadKey};
 
 #[test]
 fn a_proxy_tells_only_of_services_that_it_is_subscribed_to() {
@@ -14,7 +14,10 @@ fn a_proxy_tells_only_of_services_that_it_is_subscribed_to() {
     assert_eq!(mesh.phase(), Some(Phase::WarmUp));
     // What it says is under way is not forgotten: an instance that is told to stop waits for it.
     let instance = WorkloadKey::new("shop", "b-0");
-    let usage = mesh.engine().loads.activity(&instance, false);
+    let usage = mesh
+        .engine()
+        .loads
+        .activity(&instance, false, Timestamp(u64::MAX));
     assert_eq!((usage.active, usage.ejected_by), (7, 0));
 }
 
