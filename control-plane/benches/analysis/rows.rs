@@ -4,6 +4,7 @@ use super::{
     chance::real,
     simulate::{BLOCK, Outcome, Scenario},
 };
+use segue_control_plane::model::Ppm;
 use std::{cmp::Ordering, time::Duration};
 
 /// What must hold.
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Row> {
     let mut rows = without_difference();
     rows.extend(with_more_errors());
     rows.extend(with_slower_answers());
+    rows.extend(at_full_weight());
     rows.extend(at_other_rates());
     rows
 }
@@ -153,6 +155,63 @@ fn with_slower_answers() -> Vec<Row> {
         row("latency x2, sigma 0.6", slower(0.6, 2.0), AlwaysCaught),
         row("latency x2, sigma 1.2", slower(1.2, 2.0), AlwaysCaught),
     ]
+}
+
+/// Where the old version has no traffic any more, and what was measured stands for it.
+fn at_full_weight() -> Vec<Row> {
+    use Demand::{AlwaysCaught, CaughtWithin, RarelyRolledBack};
+    let slower = |by| Scenario {
+        bad_from: 3,
+        look_every: BLOCK.as_secs_f64(),
+        ..Scenario::equal(0.001).latency(0.6, by)
+    };
+    let hiccups = |rate| Scenario {
+        rate,
+        pace: 0.2,
+        ..Scenario::equal(0.001).with_hiccups()
+    };
+    vec![
+        row(
+            "equal, hiccups",
+            hiccups(1000.0).latency(0.6, 1.0),
+            RarelyRolledBack,
+        ),
+        row(
+            "equal, hiccups, 85 requests/s",
+            hiccups(85.0).latency(0.6, 1.0),
+            RarelyRolledBack,
+        ),
+        row(
+            "equal, hiccups, 85 requests/s of 2 ms, p90",
+            p90(hiccups(85.0).latency_around(2000.0, 0.6, 1.0)),
+            RarelyRolledBack,
+        ),
+        row("latency x1.15 at 100 %", slower(1.15), RarelyRolledBack),
+        row("latency x2 at 100 %", slower(2.0), AlwaysCaught),
+        row(
+            "latency x2 at 100 %, hiccups, p90",
+            Scenario {
+                bad_from: 3,
+                look_every: BLOCK.as_secs_f64(),
+                ..p90(hiccups(1000.0).latency(0.6, 2.0))
+            },
+            AlwaysCaught,
+        ),
+        row(
+            "0.1 % -> 5 % at 100 %",
+            Scenario {
+                bad_from: 3,
+                pace: 0.2,
+                ..Scenario::worse(0.001, 0.05)
+            },
+            CaughtWithin(15_000),
+        ),
+    ]
+}
+
+fn p90(mut scenario: Scenario) -> Scenario {
+    scenario.policy.latency.quantile = Ppm(900_000);
+    scenario
 }
 
 fn at_other_rates() -> Vec<Row> {

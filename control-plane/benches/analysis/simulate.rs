@@ -37,6 +37,9 @@ pub(crate) struct Scenario {
     pub(crate) pace: f64,
     /// Seconds between two looks. A *worse* stays, so in a run without difference few looks suffice.
     pub(crate) look_every: f64,
+    /// Every 20 to 60 seconds one in which 30 % of all requests of both versions take ten times as
+    /// long: what this takes of old and new latency.
+    pub(crate) hiccups: Option<(Arc<Table>, Arc<Table>)>,
 }
 
 /// How a simulated upgrade ended.
@@ -67,6 +70,7 @@ impl Scenario {
             outage_from: None,
             pace: 0.1,
             look_every: 10.0,
+            hiccups: None,
         }
     }
 
@@ -91,11 +95,35 @@ impl Scenario {
     }
 
     /// Lognormal latency around 20 ms, the new version's stretched.
-    pub(crate) fn latency(mut self, sigma: f64, stretch: f64) -> Self {
-        let old = Arc::new(Table::lognormal(20_000.0, sigma));
-        let new = Arc::new(Table::lognormal(20_000.0 * stretch, sigma));
-        self.latency = Some((old, new));
+    pub(crate) fn latency(self, sigma: f64, stretch: f64) -> Self {
+        self.latency_around(20_000.0, sigma, stretch)
+    }
+
+    /// The same around another median.
+    pub(crate) fn latency_around(mut self, median_us: f64, sigma: f64, stretch: f64) -> Self {
+        let table = |by: f64| Arc::new(Table::lognormal(median_us * by, sigma));
+        self.latency = Some((table(1.0), table(stretch)));
+        if self.hiccups.is_some() {
+            self.hiccups = Some((table(10.0), table(10.0 * stretch)));
+        }
         self
+    }
+
+    /// With hiccups; latency is to be said after this.
+    pub(crate) fn with_hiccups(mut self) -> Self {
+        let none = Arc::new(Table::lognormal(1.0, 1.0));
+        self.hiccups = Some((Arc::clone(&none), none));
+        self
+    }
+
+    /// The latency of the old version, or the new one once it is bad.
+    fn spread(&self, bad: bool, hiccup: bool) -> Option<Latency<'_>> {
+        fn of(both: &(Arc<Table>, Arc<Table>), bad: bool) -> &Table {
+            if bad { &both.1 } else { &both.0 }
+        }
+        let slow = self.hiccups.as_ref().filter(|_| hiccup);
+        let usual = of(self.latency.as_ref()?, bad);
+        Some((usual, slow.map(|both| of(both, bad))))
     }
 
     fn is_different(&self) -> bool {
@@ -110,6 +138,7 @@ impl Scenario {
             rng: Rng::with_seed(seed),
             trial: Trial::begin(&self.policy),
             bad: (0, 0.0),
+            next_hiccup: 0.0,
             outcome: Outcome::default(),
         };
         for (step, (share, hold)) in STEPS.into_iter().enumerate() {
@@ -130,6 +159,8 @@ struct Run<'a> {
     trial: Trial,
     /// Requests and seconds of the new version since it was bad.
     bad: (u64, f64),
+    /// Seconds until the next hiccup; below 0 it is under way.
+    next_hiccup: f64,
     outcome: Outcome,
 }
 
@@ -198,18 +229,12 @@ impl Run<'_> {
         let outage = scenario.outage_from.is_some_and(|from| step >= from);
         let is_bad = outage || step >= scenario.bad_from;
         let old_errors = if outage { scenario.new } else { scenario.old };
+        let new_errors = if is_bad { scenario.new } else { scenario.old };
         let all = scenario.rate * BLOCK.as_secs_f64();
-        let (errors, latency) = if is_bad {
-            (scenario.new, scenario.latency.as_ref().map(|both| &both.1))
-        } else {
-            (scenario.old, scenario.latency.as_ref().map(|both| &both.0))
-        };
-        let new = self.tally(all * share, errors, latency);
-        let old = self.tally(
-            all * (1.0 - share),
-            old_errors,
-            scenario.latency.as_ref().map(|both| &both.0),
-        );
+        let hiccup = self.is_hiccup();
+        let [old_latency, new_latency] = [false, is_bad].map(|bad| scenario.spread(bad, hiccup));
+        let new = self.tally(all * share, new_errors, new_latency);
+        let old = self.tally(all * (1.0 - share), old_errors, old_latency);
         if is_bad && scenario.is_different() {
             self.bad.0 += new.requests;
             self.bad.1 += BLOCK.as_secs_f64();
@@ -218,18 +243,43 @@ impl Run<'_> {
         self.trial.take_in(&scenario.policy, &evidence, BLOCK);
     }
 
-    fn tally(&mut self, mean: f64, errors: f64, latency: Option<&Arc<Table>>) -> Tally {
+    /// The machine stumbles in this block.
+    fn is_hiccup(&mut self) -> bool {
+        const LENGTH: f64 = 1.0;
+        if self.scenario.hiccups.is_none() {
+            return false;
+        }
+        if self.next_hiccup <= -LENGTH {
+            self.next_hiccup = 20.0 + 40.0 * self.rng.f64();
+        }
+        self.next_hiccup -= BLOCK.as_secs_f64();
+        self.next_hiccup < 0.0
+    }
+
+    fn tally(&mut self, mean: f64, errors: f64, latency: Option<Latency<'_>>) -> Tally {
+        /// The share of requests that a hiccup hits.
+        const HIT: f64 = 0.3;
         let requests = poisson(&mut self.rng, mean);
         let mut tally = Tally {
             requests,
             errors: binomial(&mut self.rng, requests, errors),
             ..Tally::default()
         };
-        if let Some(table) = latency {
+        let Some((usual, slow)) = latency else {
+            return tally;
+        };
+        let hit = slow.map_or(0, |_| binomial(&mut self.rng, requests, HIT));
+        for (table, requests) in [(usual, requests - hit), (slow.unwrap_or(usual), hit)] {
             let counts = table.draw(&mut self.rng, requests);
-            let counted = LATENCY_BOUNDS_US.into_iter().zip(counts);
-            tally.latency = counted.filter(|(_, count)| *count > 0).collect();
+            for (bound, count) in LATENCY_BOUNDS_US.into_iter().zip(counts) {
+                if count > 0 {
+                    *tally.latency.entry(bound).or_default() += count;
+                }
+            }
         }
         tally
     }
 }
+
+/// A latency, and what a hiccup makes of it where there is one.
+type Latency<'a> = (&'a Table, Option<&'a Table>);

@@ -6,6 +6,12 @@
 //! put down, since the bet depends on the past alone: `S <- (S + share of this moment) E`. So a
 //! regression that begins late is not held up by what a good beginning lost, and the state is
 //! bounded. (A weighted Shiryaev-Roberts e-process: Shin, Ramdas, Rinaldo 2024.)
+//!
+//! Requests of one second may share its fate: a machine that stumbles makes all of them slow, and what
+//! looks like a hundred witnesses is one. Where that would do harm, what one second may win is limited
+//! to a part of what makes the alarm ring ([`most_a_second`]), so that so many bad seconds are needed.
+//! An e-variable that is cut off from above is one: its expectation only falls. And what is left to win
+//! depends on the past alone.
 
 use super::number::{Micro, ln_sum, real};
 use serde::{Deserialize, Serialize};
@@ -32,6 +38,16 @@ const ALTERNATIVES: [(f64, f64); 7] = [
     (0.95, 0.05),
 ];
 
+/// Where both versions are seen in the same seconds, and one may stumble without the other: latency.
+pub(super) const SECONDS_WITH_CONTROL: f64 = 3.0;
+/// Where a baseline stands for the old version: its own bad seconds are not seen any more.
+pub(super) const SECONDS_AGAINST_BASELINE: f64 = 8.0;
+
+/// What a second may win, in nats, so that so many are needed until the alarm rings.
+pub(super) fn most_a_second(alpha: f64, seconds: f64) -> f64 {
+    -alpha.ln() / seconds
+}
+
 /// The rates bet on for a limit.
 pub(super) fn alternatives(limit: f64) -> impl Iterator<Item = f64> {
     let ln_limit = limit.clamp(1e-7, 1.0).ln();
@@ -51,6 +67,9 @@ pub(super) struct Alarm {
     steps: u32,
     /// `ln` of the largest it ever was.
     peak: Micro,
+    /// The part of what a second may win that is left; it fills up in a second.
+    #[serde(default)]
+    left: Micro,
 }
 
 impl Alarm {
@@ -64,6 +83,7 @@ impl Alarm {
             clock: Duration::ZERO,
             steps: 0,
             peak: Micro::floor(AT_THE_START.ln()),
+            left: Micro::floor(1.0),
         }
     }
 
@@ -74,26 +94,45 @@ impl Alarm {
         self.put_down(AT_STEPS / (step * (step + 1.0)));
     }
 
-    /// A block that took so long. `bets` makes of a slot's number the e-value of each alternative, in
-    /// their order, as a logarithm.
-    pub(super) fn bet<I>(&mut self, over: Duration, e_values: impl Fn(usize) -> I)
-    where
+    /// A block that took so long, of which a second may win `most`. `e_values` makes of a slot's number
+    /// the e-value of each alternative, in their order, as a logarithm.
+    pub(super) fn bet<I>(
+        &mut self,
+        over: Duration,
+        most: Option<f64>,
+        e_values: impl Fn(usize) -> I,
+    ) where
         I: Iterator<Item = f64>,
     {
         let before = self.unspent();
         self.clock = self.clock.saturating_add(over);
         self.put_down(before - self.unspent());
+        let left = (self.left.real() + over.as_secs_f64()).min(1.0);
+        let (room, mut won) = (most.map_or(f64::INFINITY, |most| most * left), 0.0f64);
         for (slot, bets) in self.bets.chunks_mut(ALTERNATIVES.len()).enumerate() {
             for (bet, ln_e) in bets.iter_mut().zip(e_values(slot)) {
+                let ln_e = ln_e.min(room);
+                won = won.max(ln_e);
                 *bet = Micro::floor(bet.real() + ln_e);
             }
         }
+        self.left = Micro::floor(most.map_or(left, |most| (left - won / most).max(0.0)));
         self.peak = self.peak.max(Micro::floor(self.ln()));
     }
 
     /// `ln` of the fortune now.
     pub(super) fn ln(&self) -> f64 {
         ln_sum(self.bets.iter().map(|bet| bet.real()))
+    }
+
+    /// The slot with most of the fortune.
+    pub(super) fn leading_slot(&self) -> usize {
+        let fortunes = self
+            .bets
+            .chunks(ALTERNATIVES.len())
+            .map(|slot| ln_sum(slot.iter().map(|bet| bet.real())));
+        let largest = fortunes.enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+        largest.map_or(0, |(slot, _)| slot)
     }
 
     /// It was once so large that the null hypothesis is rejected.

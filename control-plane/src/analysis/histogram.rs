@@ -32,6 +32,15 @@ impl Histogram {
         }
     }
 
+    /// Adds another's.
+    pub(super) fn merge(&mut self, other: &Self) {
+        let most = self.0.len().max(other.0.len());
+        self.0.resize(most, 0);
+        for (sum, count) in self.0.iter_mut().zip(&other.0) {
+            *sum = sum.saturating_add(*count);
+        }
+    }
+
     /// As real numbers.
     pub(super) fn spread(&self) -> Spread {
         Spread(self.0.iter().map(|count| real(*count)).collect())
@@ -68,6 +77,22 @@ impl Spread {
     /// All requests.
     pub(super) fn total(&self) -> f64 {
         self.0.iter().sum()
+    }
+
+    /// One request, spread so that these shares of it lie above the bounds, which fall.
+    pub(super) fn of_tails(tails: impl Iterator<Item = f64>) -> Self {
+        let mut rest = 1.0;
+        let within = |above: f64| {
+            let within = rest - above;
+            rest = above;
+            within
+        };
+        Self(tails.map(within).collect())
+    }
+
+    /// How many lie above each bound.
+    pub(super) fn tails(&self) -> impl Iterator<Item = f64> {
+        (0..self.0.len()).map(|bound| self.above(Some(bound)).bad)
     }
 
     /// Those above the bound of that number; all, where there is none (None: below the first).

@@ -16,23 +16,28 @@
 //! What is compared is thus the tail around the quantile, not the quantile to the microsecond.
 
 use super::{
-    alarm::{Alarm, alternatives},
+    alarm::{Alarm, SECONDS_AGAINST_BASELINE, SECONDS_WITH_CONTROL, alternatives, most_a_second},
     evalue::{Against, Bet, Block, Group, Null, lower_bound, upper_bound},
     forecast::{smallest, time_to},
     histogram::{BOUNDS, Spread},
     look::{Said, Scene, Span},
     number::{count, real},
     proof::Proof,
+    seen::{Rise, Seen},
     success::whole_step,
-    text::{latency, sentence},
+    text::{Words, latency, percent, sentence},
 };
-use crate::model::{Finding, Test, Verdict};
+use crate::model::{Finding, Ppm, Test, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// Neighbouring bounds that are looked at.
 const SLOTS: usize = 2;
 /// Requests of the old version without which its quantile is not known well enough to bet on.
 const LEAST_PAST: f64 = 100.0;
+/// Against a baseline no quantile is too large that is larger by less than so many microseconds: a
+/// machine that does something else for a moment, a garbage collection, another load on the same
+/// instances cost that, and there is no control group that would show it.
+const SLACK_US: f64 = 5_000.0;
 /// The largest stretch that [`Finding::smallest_visible`] is looked for in.
 const LARGEST_STRETCH: f64 = 1000.0;
 
@@ -40,6 +45,8 @@ const LARGEST_STRETCH: f64 = 1000.0;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LatencyTest {
     alarm: Alarm,
+    #[serde(default)]
+    rise: Rise,
     proof: Proof,
 }
 
@@ -47,6 +54,7 @@ impl LatencyTest {
     pub(super) fn begin() -> Self {
         Self {
             alarm: Alarm::begin(2),
+            rise: Rise::default(),
             proof: Proof::begin(2 * SLOTS),
         }
     }
@@ -65,7 +73,9 @@ impl LatencyTest {
             return;
         }
         let worse: Vec<_> = (0..SLOTS).map(|slot| marks.worse(slot)).collect();
-        self.alarm.bet(span.elapsed, |slot| {
+        let alpha = scene.alphas.latency;
+        let most = Some(marks.most_a_second(alpha));
+        self.alarm.bet(span.elapsed, most, |slot| {
             let side = worse.get(slot).copied().flatten();
             let block = side.map(|side| side.block(&new, &old));
             let limit = side.map_or(1.0, |side| side.against.rate());
@@ -73,6 +83,11 @@ impl LatencyTest {
                 (Some(side), Some(block)) => side.bet(rate).ln_e(&block),
                 _ => 0.0,
             })
+        });
+        let alarm = &self.alarm;
+        self.rise.take_in((alarm, alpha), span, |rise| {
+            let side = worse.get(alarm.leading_slot()).copied().flatten();
+            marks.measure(rise, (quantile(scene), side))
         });
         let e_values: Vec<_> = (0..SLOTS)
             .map(|slot| marks.proof(slot))
@@ -83,7 +98,7 @@ impl LatencyTest {
                 [equal, between].map(|rate| side.bet(rate).ln_e(&block))
             })
             .collect();
-        self.proof.bet(e_values.into_iter());
+        self.proof.bet(scene.alphas.proof, e_values.into_iter());
     }
 
     pub(super) fn judge(&self, scene: &Scene<'_>) -> Said {
@@ -95,7 +110,7 @@ impl LatencyTest {
         let silent = (new.total() <= 0.0 || old_us.is_none()) && scene.would_have_spoken();
         let verdict = if self.alarm.rings(scene.alphas.latency) {
             Verdict::Worse
-        } else if self.proof.holds(scene.alphas.proof) {
+        } else if self.proof.holds() {
             Verdict::NotWorse
         } else {
             Verdict::NotYet
@@ -105,7 +120,7 @@ impl LatencyTest {
             verdict,
             new: new.quantile_us(quantile),
             old: old_us.map(count),
-            limit: old_us.map(|us| count(us * stretch(scene))),
+            limit: old_us.map(|us| count(us * stretch(scene, step, us))),
             smallest_visible: None,
             eta: None,
             shared: false,
@@ -119,8 +134,15 @@ impl LatencyTest {
             if verdict == Verdict::NotYet {
                 self.foretell(scene, &new, &mut finding);
             }
-            let so_far = (step.new.requests, step.rates().0);
-            finding.text = sentence(&finding, &what, latency, so_far);
+            finding.text = sentence(
+                &mut finding,
+                self.rise.seen(),
+                &Words {
+                    what: &what,
+                    show: latency,
+                    so_far: (step.new.requests, step.rates().0),
+                },
+            );
         }
         Said { finding, silent }
     }
@@ -142,7 +164,9 @@ impl LatencyTest {
         let worse = |slot| marks.worse(slot);
         finding.eta = if finding.new > finding.limit {
             let missing = -scene.alphas.latency.ln() - self.alarm.ln();
-            time_to(missing, fastest(&mut (0..SLOTS).filter_map(worse)))
+            let most = marks.most_a_second(scene.alphas.latency);
+            let growth = fastest(&mut (0..SLOTS).filter_map(worse));
+            time_to(missing, growth.min(most))
         } else {
             let growth = fastest(&mut (0..SLOTS).map(|slot| marks.proof(slot)));
             time_to(self.proof.lacks(scene.alphas.proof), growth)
@@ -159,7 +183,7 @@ impl LatencyTest {
                 })
                 .fold(0.0, f64::max)
         };
-        finding.smallest_visible = smallest((stretch(scene), LARGEST_STRETCH), price, growth)
+        finding.smallest_visible = smallest((marks.stretch, LARGEST_STRETCH), price, growth)
             .map(|by| count(by * marks.quantile));
     }
 }
@@ -167,6 +191,8 @@ impl LatencyTest {
 /// Where to look, as the past says.
 struct Marks {
     old: Spread,
+    /// What it was like at its worst.
+    worst: Spread,
     /// The baseline's error probability, where it stands for the old version.
     known: Option<f64>,
     /// The old version's quantile in microseconds.
@@ -232,12 +258,52 @@ impl Marks {
         if old.total() < LEAST_PAST {
             return None;
         }
+        let quantile = old.quantile(quantile(scene))?;
         Some(Self {
-            quantile: old.quantile(quantile(scene))?,
+            quantile,
             old,
+            worst: scene.variation.latency(),
             known,
-            stretch: stretch(scene),
+            stretch: stretch(scene, span, quantile),
         })
+    }
+
+    /// What a second may win on the way to *worse*.
+    fn most_a_second(&self, alpha: f64) -> f64 {
+        let seconds = match self.known {
+            Some(_) => SECONDS_AGAINST_BASELINE,
+            None => SECONDS_WITH_CONTROL,
+        };
+        most_a_second(alpha, seconds)
+    }
+
+    /// What a span shows of a quantile, and on this side.
+    fn measure(&self, span: &Span, (quantile, side): (f64, Option<Side>)) -> Seen {
+        let (new, old) = (span.new.latency.spread(), span.old.latency.spread());
+        let old_us = match self.known {
+            Some(_) => Some(self.quantile),
+            None => old.quantile(quantile),
+        };
+        let detail = side.and_then(|side| {
+            let share = |share: f64| percent(count(share * real(u64::from(Ppm::ONE.0))));
+            let most = match side.against {
+                Against::Known(rate) => Some(rate),
+                Against::Old(_) => side.old_above.of(&old).rate(),
+            };
+            Some(format!(
+                "{} of requests took more than {} (limit {})",
+                share(new.above(side.new_bound).rate()?),
+                latency(count(side.us)),
+                share(most?),
+            ))
+        });
+        Seen {
+            new: new.quantile_us(quantile),
+            old: old_us.map(count),
+            limit: old_us.map(|us| count(us * self.stretch)),
+            detail,
+            ..Seen::default()
+        }
     }
 
     /// None: nothing is measured so far up.
@@ -262,7 +328,10 @@ impl Marks {
     fn side(&self, null: Null, bound: usize, old_above: Above) -> Side {
         let seen = old_above.of(&self.old);
         let against = match (self.known, null) {
-            (Some(alpha), Null::NotAbove) => Against::Known(upper_bound(seen, alpha)),
+            (Some(alpha), Null::NotAbove) => {
+                let worst = old_above.of(&self.worst).rate().unwrap_or_default();
+                Against::Known(upper_bound(seen, alpha).max(worst))
+            }
             (Some(alpha), Null::NotBelow) => Against::Known(lower_bound(seen, alpha)),
             (None, _) => Against::Old(guess(seen)),
         };
@@ -295,9 +364,11 @@ pub(super) fn old_spread(scene: &Scene<'_>) -> Spread {
     }
 }
 
-/// What the old version's quantile may be multiplied by.
-fn stretch(scene: &Scene<'_>) -> f64 {
-    1.0 + scene.policy.latency.max_increase.fraction()
+/// What the old version's quantile may be multiplied by in this span.
+fn stretch(scene: &Scene<'_>, span: &Span, quantile: f64) -> f64 {
+    let asked = scene.policy.latency.max_increase.fraction();
+    let slack = scene.baseline_for(span).map(|_| SLACK_US / quantile);
+    1.0 + asked.max(slack.unwrap_or_default())
 }
 
 /// `p99`, `p99.9`

@@ -6,6 +6,7 @@ use super::{
     number::real,
     past::Past,
     share::Alphas,
+    variation::Variation,
 };
 use crate::model::{Analysis, Evidence, Tally};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,13 @@ impl Counts {
         self.latency.add(&tally.latency);
     }
 
+    /// Adds another span's.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.latency.merge(&other.latency);
+    }
+
     /// As a group of which the bad ones are errors.
     pub(super) fn errors(&self) -> Group {
         Group::new(self.requests, self.errors)
@@ -47,6 +55,27 @@ impl Span {
         self.elapsed = self.elapsed.saturating_add(over);
         self.new.add(&evidence.new);
         self.old.add(&evidence.old);
+    }
+
+    /// Adds another span.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.elapsed = self.elapsed.saturating_add(other.elapsed);
+        self.new.merge(&other.new);
+        self.old.merge(&other.old);
+    }
+
+    /// Without latency, which is most of what it holds.
+    pub(super) fn without_latency(&self) -> Self {
+        let counts = |counts: &Counts| Counts {
+            requests: counts.requests,
+            errors: counts.errors,
+            ..Counts::default()
+        };
+        Self {
+            elapsed: self.elapsed,
+            new: counts(&self.new),
+            old: counts(&self.old),
+        }
     }
 
     /// As a block of which the bad ones are errors.
@@ -84,6 +113,8 @@ pub(super) struct Scene<'a> {
     pub(super) alphas: Alphas,
     pub(super) past: &'a Past,
     pub(super) baseline: Option<&'a Counts>,
+    /// The old version's, over the upgrade.
+    pub(super) variation: &'a Variation,
     pub(super) step: &'a Span,
     /// What remains of the step; zero where nobody asks.
     pub(super) left: Duration,

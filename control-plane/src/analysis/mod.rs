@@ -27,7 +27,8 @@
 //! step up is allowed although the new version is worse by more than the margin with a probability
 //! of 1 % at most, per step and test.
 //!
-//! Both assume that requests fail independently given the rates of their seconds. A policy edited
+//! Both assume that requests fail independently given the rates of their seconds. Where that is most
+//! in doubt, no single second decides: see [`alarm`] and [`variation`]. A policy edited
 //! midway begins the tests it concerns anew, which spends their share once more.
 //!
 //! # Sources
@@ -55,10 +56,12 @@ mod metric;
 mod number;
 mod past;
 mod proof;
+mod seen;
 mod share;
 mod success;
 mod text;
 mod trial;
+mod variation;
 
 #[cfg(test)]
 mod tests;

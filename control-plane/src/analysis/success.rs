@@ -2,13 +2,14 @@
 //! how low at all.
 
 use super::{
-    alarm::{Alarm, alternatives},
+    alarm::{Alarm, SECONDS_AGAINST_BASELINE, alternatives, most_a_second},
     evalue::{Against, Bet, Block, Group, Null, lower_bound, upper_bound},
     forecast::{smallest, time_to},
     look::{Said, Scene, Span},
     number::{count, real},
     proof::Proof,
-    text::{percent, sentence},
+    seen::{Rise, Seen},
+    text::{Words, percent, sentence},
 };
 use crate::model::{Finding, Ppm, Test, Verdict};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ const NO_OLD_TRAFFIC: &str =
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Drop {
     alarm: Alarm,
+    #[serde(default)]
+    rise: Rise,
     proof: Proof,
 }
 
@@ -38,6 +41,7 @@ impl Drop {
     pub(super) fn begin() -> Self {
         Self {
             alarm: Alarm::begin(1),
+            rise: Rise::default(),
             proof: Proof::begin(2),
         }
     }
@@ -50,13 +54,20 @@ impl Drop {
     pub(super) fn take_in(&mut self, scene: &Scene<'_>, span: &Span) {
         let block = span.errors();
         let sides = Sides::of(scene, span);
-        self.alarm.bet(span.elapsed, |_| {
-            alternatives(sides.worse.rate() + sides.margin)
-                .map(|new| sides.worse_bet(new).ln_e(&block))
-        });
+        let alpha = scene.alphas.drop;
+        self.alarm
+            .bet(span.elapsed, sides.most_a_second(alpha), |_| {
+                alternatives(sides.worse.rate() + sides.margin)
+                    .map(|new| sides.worse_bet(new).ln_e(&block))
+            });
+        self.rise
+            .take_in((&self.alarm, alpha), &span.without_latency(), |rise| {
+                sides.measure(rise)
+            });
         let rate = sides.estimate;
         let likely = [rate, rate + sides.provable / 2.0];
         self.proof.bet(
+            scene.alphas.proof,
             likely
                 .into_iter()
                 .map(|new| sides.proof_bet(new).ln_e(&block)),
@@ -66,15 +77,12 @@ impl Drop {
     pub(super) fn judge(&self, scene: &Scene<'_>) -> Said {
         let step = scene.step;
         let sides = Sides::of(scene, step);
-        let old = match scene.baseline_for(step) {
-            Some(baseline) => baseline.errors().rate(),
-            None => step.old.errors().rate(),
-        };
-        let silent = old.is_none() && scene.would_have_spoken();
+        let measured = sides.measure(step);
+        let silent = measured.old.is_none() && scene.would_have_spoken();
         let new = step.new.errors();
         let verdict = if self.alarm.rings(scene.alphas.drop) {
             Verdict::Worse
-        } else if self.proof.holds(scene.alphas.proof) {
+        } else if self.proof.holds() {
             Verdict::NotWorse
         } else {
             Verdict::NotYet
@@ -82,9 +90,9 @@ impl Drop {
         let mut finding = Finding {
             test: Test::SuccessDrop,
             verdict,
-            new: new.rate().map(ppm),
-            old: old.map(ppm),
-            limit: old.map(|old| ppm(old + sides.margin)),
+            new: measured.new,
+            old: measured.old,
+            limit: measured.limit,
             smallest_visible: None,
             eta: None,
             shared: false,
@@ -97,8 +105,15 @@ impl Drop {
             if verdict == Verdict::NotYet {
                 self.foretell(scene, &sides, new, &mut finding);
             }
-            let so_far = (step.new.requests, step.rates().0);
-            finding.text = sentence(&finding, "errors", percent, so_far);
+            finding.text = sentence(
+                &mut finding,
+                self.rise.seen(),
+                &Words {
+                    what: "errors",
+                    show: percent,
+                    so_far: (step.new.requests, step.rates().0),
+                },
+            );
         }
         let silent = silent && finding.verdict == Verdict::NotYet;
         Said { finding, silent }
@@ -109,7 +124,9 @@ impl Drop {
         let rate = new.drawn_to(sides.estimate, WEIGHT_OF_OLD);
         let missing = -scene.alphas.drop.ln() - self.alarm.ln();
         finding.eta = if rate > sides.estimate + sides.margin {
-            time_to(missing, sides.worse_bet(rate).growth(n_new, n_old))
+            let most = sides.most_a_second(scene.alphas.drop);
+            let growth = sides.worse_bet(rate).growth(n_new, n_old);
+            time_to(missing, growth.min(most.unwrap_or(f64::INFINITY)))
         } else {
             let growth = sides.proof_bet(rate).growth(n_new, n_old);
             time_to(self.proof.lacks(scene.alphas.proof), growth)
@@ -131,6 +148,8 @@ struct Sides {
     proof: Against,
     /// The best guess of the old version's rate.
     estimate: f64,
+    /// What the old version did, where a baseline stands for it.
+    baseline: Option<Group>,
     margin: f64,
     /// The margin of *not worse*.
     provable: f64,
@@ -139,10 +158,11 @@ struct Sides {
 impl Sides {
     fn of(scene: &Scene<'_>, span: &Span) -> Self {
         let margin = scene.policy.success_rate.max_drop.fraction().min(1.0);
-        let (worse, proof, estimate) = if let Some(baseline) = scene.baseline_for(span) {
-            let seen = baseline.errors();
+        let baseline = scene.baseline_for(span).map(super::look::Counts::errors);
+        let (worse, proof, estimate) = if let Some(seen) = baseline {
+            let most = upper_bound(seen, scene.alphas.baseline);
             (
-                Against::Known(upper_bound(seen, scene.alphas.baseline)),
+                Against::Known(most.max(scene.variation.errors())),
                 Against::Known(lower_bound(seen, scene.alphas.baseline)),
                 seen.rate().unwrap_or_default(),
             )
@@ -154,9 +174,32 @@ impl Sides {
             worse,
             proof,
             estimate,
+            baseline,
             margin,
             provable: margin.max(LEAST_PROVABLE_DROP).max(estimate / 2.0),
         }
+    }
+
+    /// What is measured over a span.
+    fn measure(&self, span: &Span) -> Seen {
+        let old = self.baseline.unwrap_or(span.old.errors()).rate();
+        let compared = match self.worse {
+            Against::Known(rate) => Some(rate),
+            Against::Old(_) => old,
+        };
+        Seen {
+            new: span.new.errors().rate().map(ppm),
+            old: old.map(ppm),
+            limit: compared.map(|rate| ppm(rate + self.margin)),
+            ..Seen::default()
+        }
+    }
+
+    /// Beside a control group one second may decide: errors are to be acted upon at once, and what both
+    /// versions suffer is seen in both.
+    fn most_a_second(&self, alpha: f64) -> Option<f64> {
+        self.baseline
+            .map(|_| most_a_second(alpha, SECONDS_AGAINST_BASELINE))
     }
 
     fn worse_bet(&self, new: f64) -> Bet {
@@ -183,6 +226,8 @@ impl Sides {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Floor {
     new: Alarm,
+    #[serde(default)]
+    rise: Rise,
     /// The same asked of the old version.
     old: Alarm,
 }
@@ -191,6 +236,7 @@ impl Floor {
     pub(super) fn begin() -> Self {
         Self {
             new: Alarm::begin(1),
+            rise: Rise::default(),
             old: Alarm::begin(1),
         }
     }
@@ -202,15 +248,25 @@ impl Floor {
 
     pub(super) fn take_in(&mut self, scene: &Scene<'_>, span: &Span) {
         let limit = limit(scene);
+        let alpha = scene.alphas.floor;
+        let most = most_to_floor(scene, span);
         for (alarm, group) in [(&mut self.new, &span.new), (&mut self.old, &span.old)] {
             let block = Block {
                 new: group.errors(),
                 old: Group::default(),
             };
-            alarm.bet(span.elapsed, |_| {
+            alarm.bet(span.elapsed, most, |_| {
                 alternatives(limit).map(|rate| bet(limit, rate).ln_e(&block))
             });
         }
+        let measure = |rise: &Span| Seen {
+            new: rise.new.errors().rate().map(ppm),
+            old: rise.old.errors().rate().map(ppm),
+            limit: Some(ppm(limit)),
+            ..Seen::default()
+        };
+        self.rise
+            .take_in((&self.new, alpha), &span.without_latency(), measure);
     }
 
     pub(super) fn judge(&self, scene: &Scene<'_>) -> Said {
@@ -238,7 +294,8 @@ impl Floor {
         if verdict == Verdict::NotYet {
             let rate = new.drawn_to(scene.past.error_rate(), WEIGHT_OF_OLD);
             let missing = -scene.alphas.floor.ln() - self.new.ln();
-            finding.eta = time_to(missing, bet(limit, rate).growth(n_new, 0.0));
+            let most = most_to_floor(scene, step).unwrap_or(f64::INFINITY);
+            finding.eta = time_to(missing, bet(limit, rate).growth(n_new, 0.0).min(most));
         }
         if verdict != Verdict::Worse {
             let seconds = whole_step(scene).as_secs_f64();
@@ -248,8 +305,15 @@ impl Floor {
                 })
                 .map(ppm);
         }
-        let so_far = (step.new.requests, n_new);
-        finding.text = sentence(&finding, "errors, floor", percent, so_far);
+        finding.text = sentence(
+            &mut finding,
+            self.rise.seen(),
+            &Words {
+                what: "errors by the floor",
+                show: percent,
+                so_far: (step.new.requests, n_new),
+            },
+        );
         Said {
             finding,
             silent: false,
@@ -279,6 +343,12 @@ impl Floor {
 /// The largest rate of errors that the floor allows.
 fn limit(scene: &Scene<'_>) -> f64 {
     1.0 - scene.policy.success_rate.min.fraction().min(1.0)
+}
+
+/// Without a control group, what a second may win: nobody sees whether the old version suffers it too.
+fn most_to_floor(scene: &Scene<'_>, span: &Span) -> Option<f64> {
+    span.lacks_old()
+        .then(|| most_a_second(scene.alphas.floor, SECONDS_AGAINST_BASELINE))
 }
 
 fn bet(limit: f64, new: f64) -> Bet {

@@ -1,5 +1,7 @@
 //! The room as its users see it. What happens over many upgrades: `tests/analysis_simulation.rs`.
 
+mod full_weight;
+
 use super::Trial;
 use crate::model::{
     Analysis, Evidence, ExtraMetric, Finding, MetricOutcome, MetricSource, Policy, Ppm, Tally,
@@ -78,7 +80,7 @@ fn clearly_more_errors_are_worse_and_stay_so() {
     assert!(!drop.shared);
     assert_eq!(
         drop.text,
-        "errors 20.00 % against 0.00 % (limit 0.50 %): worse"
+        "errors 20.00 % against 0.00 % (limit 0.50 %): worse (seen over 1 s)"
     );
     feed(&mut trial, &policy, &evidence((25, 0), (475, 0)), 2000);
     trial.begin_step(&policy);
@@ -178,31 +180,6 @@ fn the_new_version_alone_below_the_floor_is_not_shared() {
 }
 
 #[test]
-fn at_full_weight_the_last_baseline_is_compared_with() {
-    let mut policy = policy();
-    policy.success_rate.min = Ppm(0);
-    let mut trial = begun(&policy);
-    feed(&mut trial, &policy, &evidence((250, 0), (250, 1)), 200);
-    trial.begin_step(&policy);
-    feed(&mut trial, &policy, &evidence((500, 2), (0, 0)), 100);
-    assert_eq!(verdict(&trial, &policy), Verdict::NotWorse);
-    feed(&mut trial, &policy, &evidence((500, 20), (0, 0)), 10);
-    let drop = finding(&trial, &policy, &Test::SuccessDrop);
-    assert_eq!((drop.verdict, drop.old), (Verdict::Worse, Some(4000)));
-}
-
-#[test]
-fn without_any_old_traffic_the_floor_alone_judges() {
-    let policy = policy();
-    let mut trial = begun(&policy);
-    trial.begin_step(&policy);
-    feed(&mut trial, &policy, &evidence((500, 0), (0, 0)), 30);
-    assert_eq!(verdict(&trial, &policy), Verdict::NotWorse);
-    feed(&mut trial, &policy, &evidence((500, 50), (0, 0)), 4);
-    assert_eq!(verdict(&trial, &policy), Verdict::Worse);
-}
-
-#[test]
 fn latency_that_nobody_reports_holds_nothing_up() {
     let policy = policy();
     let mut trial = begun(&policy);
@@ -230,6 +207,45 @@ fn a_slower_tail_is_worse_and_an_equal_one_is_not() {
     assert_eq!(latency.verdict, Verdict::Worse, "{}", latency.text);
     let (new, old) = trial.latencies(&policy);
     assert!(new > Some(46_341) && old > Some(11_585) && old <= Some(16_384));
+}
+
+#[test]
+fn what_was_shown_does_not_flap() {
+    let policy = policy();
+    let mut trial = begun(&policy);
+    let (mut said, mut changes) = (Verdict::NotYet, 0);
+    for second in 0..1200 {
+        let errors = u64::from(second % 13 == 12);
+        feed(&mut trial, &policy, &evidence((50, errors), (950, 5)), 1);
+        let now = finding(&trial, &policy, &Test::SuccessDrop).verdict;
+        changes += u32::from(now != said);
+        said = now;
+    }
+    assert!(changes <= 1, "{changes}");
+}
+
+#[test]
+fn sentences_name_what_they_compare() {
+    let policy = policy();
+    let mut trial = begun(&policy);
+    feed(&mut trial, &policy, &evidence((1, 0), (19, 0)), 1);
+    let texts = |left| {
+        let judgement = trial.judge(&policy, Duration::from_secs(left));
+        let texts = judgement.findings.into_iter().map(|finding| finding.text);
+        texts.collect::<Vec<_>>()
+    };
+    let floor = &texts(0)[1];
+    assert_eq!(
+        floor,
+        "errors by the floor 0.00 % (limit 0.50 %): not worse"
+    );
+    let drop = &texts(0)[0];
+    assert!(
+        drop.ends_with("; too few to tell by the end of the step"),
+        "{drop}"
+    );
+    let drop = &texts(600)[0];
+    assert!(drop.ends_with(" or more would show"), "{drop}");
 }
 
 fn webhook(name: &str) -> ExtraMetric {

@@ -1,6 +1,7 @@
 //! The tests' sentences.
 
-use crate::model::{Finding, Verdict};
+use super::seen::Seen;
+use crate::model::{Finding, Test, Verdict};
 use std::time::Duration;
 
 /// Parts per million as percent: `1.02 %`.
@@ -31,36 +32,61 @@ pub(super) fn about(time: Duration) -> String {
     }
 }
 
-/// A finding as a sentence. `what`: `errors`, `p99`; `show` shows its values; `so_far`: requests of
-/// the new version in the step, and how many come per second.
-pub(super) fn sentence(
-    finding: &Finding,
-    what: &str,
-    show: fn(u64) -> String,
-    so_far: (u64, f64),
-) -> String {
-    let mut text = what.to_owned();
-    if let Some(new) = finding.new {
-        text = format!("{text} {}", show(new));
+/// What a test's sentences are made of.
+pub(super) struct Words<'a> {
+    /// `errors`, `p99`
+    pub(super) what: &'a str,
+    /// Shows its values.
+    pub(super) show: fn(u64) -> String,
+    /// Requests of the new version in the step, and how many come per second.
+    pub(super) so_far: (u64, f64),
+}
+
+/// A finding as a sentence. One that is *worse* says, in its numbers too, what was `seen` when it
+/// turned so, not what is measured since.
+pub(super) fn sentence(finding: &mut Finding, seen: Option<&Seen>, words: &Words<'_>) -> String {
+    let seen = seen.filter(|_| finding.verdict == Verdict::Worse);
+    if let Some(seen) = seen {
+        seen.show_in(finding);
     }
-    if let (Some(_), Some(old)) = (finding.new, finding.old) {
-        text = format!("{text} against {}", show(old));
-    }
-    if let Some(limit) = finding.limit {
-        text = format!("{text} (limit {})", show(limit));
-    }
+    let measured = measured(finding, words);
     match finding.verdict {
-        Verdict::Worse if finding.shared => {
-            format!("{text}: worse, but so is the old version")
+        Verdict::Worse => {
+            let detail = seen.and_then(|seen| seen.detail.as_ref());
+            let detail = detail.map_or_else(String::new, |detail| format!(", {detail}"));
+            let over = seen.map_or_else(String::new, |seen| {
+                format!(" (seen over {})", about(seen.over))
+            });
+            let shared = if finding.shared {
+                ", but so is the old version"
+            } else {
+                ""
+            };
+            format!("{measured}{detail}: worse{shared}{over}")
         }
-        Verdict::Worse => format!("{text}: worse"),
-        Verdict::NotWorse => format!("{text}: not worse"),
-        Verdict::NotYet => format!("{text}: undecided, {}", undecided(finding, show, so_far)),
+        Verdict::NotWorse => format!("{measured}: not worse"),
+        Verdict::NotYet => format!("{measured}: undecided, {}", undecided(finding, words)),
     }
 }
 
-fn undecided(finding: &Finding, show: fn(u64) -> String, so_far: (u64, f64)) -> String {
-    let (requests, per_second) = so_far;
+/// `p99 12.3 ms against 11.9 ms (limit 14.3 ms)`. The floor is compared with itself alone.
+fn measured(finding: &Finding, words: &Words<'_>) -> String {
+    let mut text = words.what.to_owned();
+    if let Some(new) = finding.new {
+        text = format!("{text} {}", (words.show)(new));
+    }
+    let old = finding.old.filter(|_| finding.test != Test::SuccessFloor);
+    if let (Some(_), Some(old)) = (finding.new, old) {
+        text = format!("{text} against {}", (words.show)(old));
+    }
+    match finding.limit {
+        Some(limit) => format!("{text} (limit {})", (words.show)(limit)),
+        None => text,
+    }
+}
+
+fn undecided(finding: &Finding, words: &Words<'_>) -> String {
+    let (requests, per_second) = words.so_far;
     let mut text = format!("{requests} requests so far");
     if let Some(eta) = finding.eta {
         text = format!(
@@ -71,7 +97,10 @@ fn undecided(finding: &Finding, show: fn(u64) -> String, so_far: (u64, f64)) -> 
         text = format!("{text} at {per_second:.1} requests/s");
     }
     match finding.smallest_visible {
-        Some(visible) => format!("{text}; would see {} by the end of the step", show(visible)),
-        None => format!("{text}; would see no difference by the end of the step"),
+        Some(visible) => format!(
+            "{text}; by the end of the step {} or more would show",
+            (words.show)(visible)
+        ),
+        None => format!("{text}; too few to tell by the end of the step"),
     }
 }

@@ -7,6 +7,7 @@ use super::{
     past::Past,
     share::Alphas,
     success::{Drop, Floor},
+    variation::Variation,
 };
 use crate::model::{
     Analysis, Evidence, ExtraMetric, Judgement, Latency, MetricOutcome, Ppm, SuccessRate, Verdict,
@@ -31,6 +32,8 @@ pub struct Trial {
     pending: Span,
     /// The old version, in the last step in which it had traffic.
     baseline: Option<Counts>,
+    #[serde(default)]
+    variation: Variation,
     past: Past,
     drop: Drop,
     floor: Floor,
@@ -64,6 +67,7 @@ impl Trial {
             step: Span::default(),
             pending: Span::default(),
             baseline: None,
+            variation: Variation::default(),
             past: Past::default(),
             drop: Drop::begin(),
             floor: Floor::begin(),
@@ -174,6 +178,7 @@ impl Trial {
                 alphas: Alphas::of(policy),
                 past: &self.past,
                 baseline: self.baseline.as_ref(),
+                variation: &self.variation,
                 step: &self.step,
                 left: Duration::ZERO,
             };
@@ -182,6 +187,7 @@ impl Trial {
             self.latency.take_in(&scene, &span);
         }
         self.past.take_in(&span.old, span.elapsed);
+        self.variation.take_in(&span.old, span.elapsed);
     }
 
     fn scene<'a>(&'a self, policy: &'a Analysis, left: Duration) -> Scene<'a> {
@@ -190,6 +196,7 @@ impl Trial {
             alphas: Alphas::of(policy),
             past: &self.past,
             baseline: self.baseline.as_ref(),
+            variation: &self.variation,
             step: &self.step,
             left,
         }
