@@ -100,8 +100,12 @@ fn crash_loop(run: &Run<'_>) -> Option<Cause> {
     })
 }
 
+/// Whoever's requests fail first blows it, so one error of the old version in the same second at a
+/// rate like the new one's keeps it from going back at once; while only the new one fails, the next
+/// second goes back.
 fn ejected(run: &Run<'_>) -> Option<Cause> {
     let ejected = present(&run.seen.new, |i| i.ejected_by > 0);
+    let (new, old) = (Recent::of(&run.seen.new), Recent::of(&run.seen.old));
     ejected.first().map(|_| Cause {
         rule: "FuseBlown",
         reason: format!(
@@ -109,7 +113,7 @@ fn ejected(run: &Run<'_>) -> Option<Cause> {
             capacity::names(&ejected)
         ),
         hard: true,
-        alike: old_fails_alike(run) || old_errs_alike(run),
+        alike: old_fails_alike(run) || old.is_half_as_bad_as(&new),
     })
 }
 
@@ -191,14 +195,6 @@ fn old_fails_alike(run: &Run<'_>) -> bool {
     (!failing.is_empty() && 2 * failing.len() >= there) || Recent::of(&run.seen.old).is_burst()
 }
 
-/// Where both versions begin to fail in one second, the fuse of one of them blows first: the errors
-/// of the other tell what its fuse is about to.
-fn old_errs_alike(run: &Run<'_>) -> bool {
-    let (new, old) = (Recent::of(&run.seen.new), Recent::of(&run.seen.old));
-    old.errors >= u64::from(run.policy.health.failure_threshold.max(1))
-        && old.is_half_as_bad_as(&new)
-}
-
 /// What a version's instances answered in the last second.
 struct Recent {
     requests: u64,
@@ -223,6 +219,7 @@ impl Recent {
     fn is_half_as_bad_as(&self, other: &Self) -> bool {
         let wide = u128::from;
         self.errors > 0
+            && other.errors > 0
             && 2 * wide(self.errors) * wide(other.requests)
                 >= wide(other.errors) * wide(self.requests)
     }
