@@ -182,7 +182,7 @@ impl Sides {
 
     /// What is measured over a span.
     fn measure(&self, span: &Span) -> Seen {
-        let old = self.baseline.unwrap_or(span.old.errors()).rate();
+        let old = self.baseline.unwrap_or_else(|| span.old.errors()).rate();
         let compared = match self.worse {
             Against::Known(rate) => Some(rate),
             Against::Old(_) => old,
