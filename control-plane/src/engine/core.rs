@@ -51,6 +51,8 @@ pub struct Engine {
     pub(super) resumed: BTreeSet<UpgradeKey>,
     /// Runs whose status waits for a generation.
     pub(super) unpublished: BTreeSet<UpgradeKey>,
+    /// Runs whose last decision may not have been published before a restart.
+    pub(super) held_back: BTreeSet<UpgradeKey>,
     /// When each run's present generation went out.
     pub(super) published_at: BTreeMap<UpgradeKey, Timestamp>,
     /// What is to be put to each run, with the reason that was given.
@@ -115,6 +117,7 @@ impl Engine {
             services: recovered.services,
             current: newest(&runs),
             resumed: runs.keys().cloned().collect(),
+            held_back: BTreeSet::new(),
             // Their generation was the former process's: they get one of this one's.
             unpublished: active.iter().filter(published).cloned().collect(),
             published_at: BTreeMap::new(),
@@ -145,6 +148,7 @@ impl Engine {
             tracing::info!(upgrade = %key, "resumes");
         }
         engine.learn_from_runs();
+        engine.hold_back_decisions();
         engine.catalog_changed(catalog);
         engine
     }
@@ -297,11 +301,12 @@ impl Engine {
         let service = self.catalog.services.get(key)?;
         let unknown = ServiceMemory::default();
         let memory = self.services.get(key).unwrap_or(&unknown);
+        let run = self.run_in_force(key, memory).map(|run| self.as_told(run));
         Some(compose::view(&compose::Parts {
             service,
             instances: self.index.instances(key),
             healths: &self.healths,
-            run: self.run_in_force(key, memory),
+            run: run.as_deref(),
             policy: &self.policy(key),
             memory,
             tokens: &self.tokens,

@@ -1,6 +1,6 @@
 //! One look at one run: what is seen goes to `upgrade::advance`, and what that wants is carried out.
 
-use super::{changes::Changes, core::Engine, run::Run, services, telling};
+use super::{changes::Changes, core::Engine, held_back::note_told, run::Run, services, telling};
 use crate::{
     model::{
         Action, Command, Condition, Observation, Phase, Policy, ServiceKey, Timestamp, UpgradeKey,
@@ -24,6 +24,7 @@ impl Engine {
         };
         let policy = self.policy(&before.spec.service);
         let mut run = before.clone();
+        self.note_published(&mut run, changes);
         for (command, _) in &asked {
             match command {
                 Command::Pause => run.spec.paused = true,
@@ -42,7 +43,7 @@ impl Engine {
                 // Tried once more: what failed before does not count.
                 run.failed_before = self.times_failed(&run.spec.service);
             }
-            if settled || self.unpublished.contains(key) {
+            if settled || self.unpublished.contains(key) || self.held_back.contains(key) {
                 break;
             }
             seen = self.observe(&mut run, &policy, Vec::new(), now);
@@ -92,9 +93,7 @@ impl Engine {
         }
         for action in actions {
             match action {
-                Action::Publish => {
-                    self.unpublished.insert(key.clone());
-                }
+                Action::Publish => self.want_published(run, seen),
                 Action::Record(decision) => {
                     changes.lines.push_back(telling::line(run, decision, seen));
                 }
@@ -134,6 +133,7 @@ impl Engine {
         if !run.is_active() {
             run.status.conditions.remove(SUPERSEDED);
         }
+        note_told(before, &mut run);
         let key = &run.spec.key;
         let service = run.spec.service.clone();
         changes.touch(key, &self.runs);

@@ -24,6 +24,7 @@ mod core;
 mod credible;
 mod evidence;
 mod health;
+mod held_back;
 mod inbox;
 mod index;
 mod journal;

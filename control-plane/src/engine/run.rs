@@ -4,8 +4,8 @@ use super::inbox::Request;
 use crate::{
     analysis::Trial,
     model::{
-        Command, Event, Evidence, Phase, Policy, Share, Timestamp, UpgradeSpec, UpgradeStatus,
-        WorkloadKey,
+        Command, Event, Evidence, Phase, Policy, Share, Timestamp, Traffic, UpgradeSpec,
+        UpgradeStatus, WorkloadKey,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ const REQUESTS_KEPT: usize = 64;
 pub(super) struct Run {
     pub spec: UpgradeSpec,
     pub status: UpgradeStatus,
+    /// What proxies were told before the last decision, until that is known to be published.
+    #[serde(default)]
+    pub told: Option<Told>,
     pub created: Timestamp,
     /// Grows with every change.
     pub resource_version: u64,
@@ -62,6 +65,14 @@ pub(super) struct Run {
     pub requests: VecDeque<Request>,
 }
 
+/// What of a status proxies are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub phase: Phase,
+    pub weight: Share,
+    pub traffic: Traffic,
+}
+
 impl Run {
     /// When things were decided.
     pub(super) fn times(&self) -> impl Iterator<Item = Timestamp> {
@@ -77,6 +88,7 @@ impl Run {
         Self {
             spec,
             status,
+            told: None,
             created: now,
             resource_version: 0,
             manifest_paused: None,

@@ -45,7 +45,8 @@ pub(super) fn awaits_reports(run: &mut Run<'_>) -> bool {
         run.status.phase,
         Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow | Phase::Draining
     );
-    if pending == 0 || !serves || run.status.paused || run.status.applied_at.is_none() {
+    let is_on_its_way = run.status.generation.is_some() && run.status.applied_at.is_none();
+    if pending == 0 || !serves || run.status.paused || is_on_its_way {
         return false;
     }
     let proxies = if pending == 1 {

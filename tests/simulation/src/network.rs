@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) proxy_open: bool,
     /// As the control plane sees it.
     pub(crate) server_open: bool,
+    /// Nothing passes any more, whatever its ends believe.
+    cut: bool,
     pub(crate) up: VecDeque<Up>,
     pub(crate) down: VecDeque<Vec<u8>>,
     /// No message comes in before the one sent before it.
@@ -91,6 +93,7 @@ impl Simulation {
                 proxy: name.to_owned(),
                 proxy_open: true,
                 server_open: true,
+                cut: false,
                 up: VecDeque::new(),
                 down: VecDeque::new(),
                 next_up: now,
@@ -103,7 +106,11 @@ impl Simulation {
 
     pub(crate) fn send_up(&mut self, id: ConnectionId, message: Up) {
         let at = self.now + self.latency();
-        let Some(connection) = self.connections.get_mut(&id).filter(|c| c.proxy_open) else {
+        let Some(connection) = self
+            .connections
+            .get_mut(&id)
+            .filter(|c| c.proxy_open && !c.cut)
+        else {
             return;
         };
         connection.up.push_back(message);
@@ -113,7 +120,11 @@ impl Simulation {
 
     pub(crate) fn send_down(&mut self, id: ConnectionId, message: Vec<u8>) {
         let at = self.now + self.latency();
-        let Some(connection) = self.connections.get_mut(&id).filter(|c| c.server_open) else {
+        let Some(connection) = self
+            .connections
+            .get_mut(&id)
+            .filter(|c| c.server_open && !c.cut)
+        else {
             return;
         };
         connection.down.push_back(message);
@@ -182,7 +193,9 @@ impl Simulation {
         if matches!(how, Break::Silent | Break::ProxyOnly | Break::ServerOnly)
             && let Some(connection) = self.connections.get_mut(&id)
         {
-            // What is under way is lost with it.
+            // What is under way is lost with it, and what is sent from now on: no message is lost
+            // out of the middle of a stream.
+            connection.cut = true;
             connection.up.clear();
             connection.down.clear();
         }

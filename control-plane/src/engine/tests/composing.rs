@@ -53,6 +53,7 @@ fn the_old_version_has_a_control_group_while_a_run_lasts() {
     let preparing = control(&mesh);
     assert!(preparing[0].is_none() && preparing[1].is_some());
     mesh.until_phase(Phase::WarmUp);
+    mesh.turn();
     let shifting = control(&mesh);
     assert!(shifting[0].is_none() && shifting[1].is_some());
     // Who was drawn before the first step is not of the group.

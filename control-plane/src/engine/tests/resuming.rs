@@ -3,9 +3,9 @@
 use super::support::Mesh;
 use crate::{
     engine::{Journal, JournalError},
-    model::{Command, EndpointSample, Phase, ProxyId},
+    model::{Command, EndpointSample, InstanceState, Phase, ProxyId, UpgradeStatus},
 };
-use std::fs;
+use std::{fs, sync::Arc};
 
 const V1: [(&str, &str); 2] = [("a-0", "v1"), ("a-1", "v1")];
 const BOTH: [(&str, &str); 4] = [("a-0", "v1"), ("a-1", "v1"), ("b-0", "v2"), ("b-1", "v2")];
@@ -22,6 +22,7 @@ fn a_run_goes_on_from_every_phase() {
         mesh.tick();
         mesh.set(&BOTH);
         mesh.until_phase(phase);
+        mesh.turn();
         let (before, shares) = (mesh.run().unwrap().clone(), mesh.shares());
         let versions = mesh.view().versions.clone();
         mesh.kill();
@@ -126,19 +127,90 @@ fn after_a_restart_nothing_irrevocable_happens_before_the_proxies_have_reported(
         message.contains("waits for the reports of 1 proxy"),
         "{message}"
     );
-    let blown = EndpointSample {
-        cluster: "outbound|80|v2|checkout.shop.svc.cluster.local".to_owned(),
-        address: Some("10.0.0.3:8080".parse().unwrap()),
-        ejected: true,
-        ..EndpointSample::default()
-    };
-    mesh.report("shop/web", vec![blown]);
+    mesh.report("shop/web", vec![blown_fuse()]);
     mesh.tick();
     assert_eq!(
         mesh.phase(),
         Some(Phase::RollingBack),
         "{:#?}",
         mesh.status()
+    );
+}
+
+/// A client's fuse has ejected an instance of the new version.
+fn blown_fuse() -> EndpointSample {
+    EndpointSample {
+        cluster: "outbound|80|v2|checkout.shop.svc.cluster.local".to_owned(),
+        address: Some("10.0.0.3:8080".parse().unwrap()),
+        ejected: true,
+        ..EndpointSample::default()
+    }
+}
+
+/// Where the process dies between writing and publishing.
+fn killed_before_publishing(phase: Phase) -> Mesh {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    mesh.set(&BOTH);
+    let is_decided = |status: &UpgradeStatus| {
+        let draining = phase == Phase::Draining;
+        status.phase == phase && status.traffic.draining.is_some() == draining
+    };
+    for _ in 0..2_000 {
+        let (world, acked) = (Arc::clone(&mesh.world), mesh.last_acked);
+        mesh.tick();
+        if mesh.status().is_some_and(is_decided) {
+            assert!(mesh.world.generation > world.generation);
+            mesh.kill();
+            (mesh.world, mesh.last_acked) = (world, acked);
+            return mesh;
+        }
+    }
+    panic!("never in {phase}");
+}
+
+#[test]
+fn after_a_restart_what_was_not_published_waits_for_the_reports_too() {
+    for phase in [Phase::WarmUp, Phase::Shifting, Phase::Draining] {
+        let mut mesh = killed_before_publishing(phase);
+        let versions = mesh.view().versions.clone();
+        let states = |mesh: &Mesh| -> Vec<InstanceState> {
+            let instances = mesh.view().instances.iter();
+            instances.map(|instance| instance.state).collect()
+        };
+        let before = states(&mesh);
+        mesh.start();
+        mesh.owes_reports = false;
+        mesh.ticks(20);
+        assert_eq!(mesh.view().versions, versions, "{phase}");
+        assert_eq!(states(&mesh), before, "{phase}");
+        let message = &mesh.status().unwrap().message;
+        assert!(
+            message.contains("waits for the reports of 1 proxy"),
+            "{phase}: {message}"
+        );
+        let mut well = mesh;
+        well.report("shop/web", Vec::new());
+        well.tick();
+        assert_ne!(well.view().versions, versions, "{phase}: published now");
+        well.finish();
+        assert_eq!(well.phase(), Some(Phase::Succeeded));
+    }
+}
+
+#[test]
+fn after_a_restart_what_was_not_published_never_is_where_the_new_version_turned_bad() {
+    let mut mesh = killed_before_publishing(Phase::Draining);
+    mesh.start();
+    mesh.owes_reports = false;
+    mesh.tick();
+    mesh.report("shop/web", vec![blown_fuse()]);
+    mesh.tick();
+    assert_eq!(mesh.phase(), Some(Phase::RollingBack));
+    assert_eq!(
+        mesh.shares(),
+        [("v2".to_owned(), 0), ("v1".to_owned(), 10_000)],
+        "published at once"
     );
 }
 
@@ -164,7 +236,7 @@ fn generations_and_readiness_outlive_the_process() {
         mesh.view()
             .instances
             .iter()
-            .all(|instance| instance.state == crate::model::InstanceState::Ready)
+            .all(|instance| instance.state == InstanceState::Ready)
     });
     let (generation, view) = (mesh.world.generation, mesh.view().clone());
     mesh.kill();

@@ -146,7 +146,7 @@ pub(crate) struct Mesh {
     /// What the outbox was handed, over all lives of the control plane.
     pub(crate) told: Arc<Mutex<Vec<Event>>>,
     pub(crate) outbox_refuses: Arc<Mutex<bool>>,
-    last_acked: Generation,
+    pub(crate) last_acked: Generation,
     /// It was killed, and the proxies have not reported since.
     pub(crate) owes_reports: bool,
 }
