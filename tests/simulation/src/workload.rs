@@ -2,6 +2,7 @@
 
 use super::{
     checks::Violation,
+    instance::Instance,
     proxy::WORKERS,
     queue::{Event, Ms},
     route::{self, End, InFlight},
@@ -189,6 +190,7 @@ impl Simulation {
             return Ok(());
         };
         let broken = instance.process != process || !instance.up;
+        request.met_fault |= broken && instance.faulty;
         if !broken {
             instance.active -= 1;
             self.inbound(&name, false, status.is_success());
@@ -229,11 +231,7 @@ impl Simulation {
 
     /// Counts a request at the instance's own sidecar.
     fn inbound(&mut self, name: &str, begins: bool, succeeded: bool) {
-        let Some(address) = self
-            .instances
-            .get(name)
-            .map(super::instance::Instance::address)
-        else {
+        let Some(address) = self.instances.get(name).map(Instance::address) else {
             return;
         };
         let Some(proxy) = self.proxies.get_mut(name) else {
@@ -276,14 +274,29 @@ impl Simulation {
     }
 
     /// An instance of the request's version, or of the one that stands in for it, is well, and no
-    /// fault has been there of which its sidecar or the control plane may not know the end.
+    /// fault has been there of which its sidecar or the control plane may not know the end. A request
+    /// for the new version is served whatever becomes of that, while the old one stands by unharmed.
     fn has_somebody(&self, request: &InFlight) -> bool {
         let version = route::version_of(&request.cluster);
-        let mut faulty = self.instances.values().filter(|instance| instance.faulty);
-        if faulty.any(|one| Some(one.version) == version || one.version == "v1") {
+        let faulty = |version: &str| {
+            let mut instances = self.instances.values();
+            instances.any(|one| one.faulty && one.version == version)
+        };
+        let own = version.is_some_and(faulty);
+        if faulty("v1") || (own && (version != Some("v2") || !self.old_stands_by())) {
             return false;
         }
         !self.is_blown_too_late(request)
+    }
+
+    /// The first version serves as it always did: an instance of it is known to be well.
+    fn old_stands_by(&self) -> bool {
+        let well = |(name, one): (&String, &Instance)| {
+            let known = self.proxies.get(name);
+            let is_known = known.is_some_and(|proxy| proxy.alive && !proxy.is_fenced(self.now));
+            one.version == "v1" && one.listed && one.passes_checks() && is_known
+        };
+        self.checks.old_drains.is_none() && self.instances.iter().any(well)
     }
 
     /// The version turned bad when the old one was going already, and nobody is left to go back to.
