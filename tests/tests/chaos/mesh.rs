@@ -244,6 +244,8 @@ spec:
       - {weight: 50, hold: 200ms}
       - {weight: 100}
     capacity: Full
+  # Steps go by time: what is tried is the kill, with too little traffic for a verdict.
+  analysis: {maxWait: 200ms, onLowTraffic: Proceed}
   drain: {timeout: 10s, sessionTimeout: 1s}
   rollback: {window: 200ms}
 ";
