@@ -215,6 +215,14 @@ pub(super) async fn both_versions(mode: Mode) -> Outcome {
     let mut traffic = Traffic::start(mode, policy, Load::of(100)).await;
     traffic.version("checkout", "v2", Ill::Errors.flags()).await;
     traffic.climb("v2", 5_000).await;
+    // Rates are of the last second: both versions have served for longer.
+    let serves = |status: &segue_proto::control::UpgradeStatus| {
+        let new = status.new.as_ref();
+        new.is_some_and(|new| new.requests_per_second > 40.0)
+    };
+    traffic
+        .until("v2", "served by v2 for seconds", serves)
+        .await;
     traffic.alone = Some("v2");
     traffic.turn_bad("v1").await;
     traffic.turn_bad("v2").await;
