@@ -102,9 +102,7 @@ impl Reports {
         }
         (per_second(issued, span), per_second(errors, span))
     }
-}
 
-impl Reports {
     /// Requests that ended in the last second until then, and how many of them were errors; None: no
     /// report came in meanwhile.
     pub(super) fn recent(&self, until: Timestamp) -> Option<(u64, u64)> {

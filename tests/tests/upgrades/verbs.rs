@@ -191,19 +191,7 @@ pub(super) async fn request_id_twice(mode: Mode) -> Outcome {
     let mut traffic = by_hand(mode, Policy::default()).await;
     traffic.climb("v2", 2_000).await;
     traffic.promote("v2", false, "step-one").await;
-    traffic
-        .until("v2", "at 50 %", |status| {
-            status.weight == 5_000 && is_applied(status)
-        })
-        .await;
-    traffic.promote("v2", false, "step-one").await;
-    traffic
-        .stays("v2", "at 50 %", Duration::from_secs(2), |status| {
-            status.weight == 5_000
-        })
-        .await;
-    succeed(&mut traffic).await;
-    finish(traffic, "Succeeded").await
+    repeated_in_vain(traffic).await
 }
 
 /// What was answered is not lost with the control plane, and repeating it does nothing twice.
@@ -213,6 +201,11 @@ pub(super) async fn killed_after_a_verb(mode: Mode) -> Outcome {
     traffic.promote("v2", false, "step-one").await;
     traffic.control_plane.kill().await.unwrap();
     traffic.control_plane.restart().await.unwrap();
+    repeated_in_vain(traffic).await
+}
+
+/// The promotion `step-one` has its effect, and asked once more it has no other.
+async fn repeated_in_vain(mut traffic: Traffic) -> Outcome {
     traffic
         .until("v2", "at 50 %", |status| {
             status.weight == 5_000 && is_applied(status)
