@@ -24,15 +24,21 @@ use envoy_types::pb::envoy::{
 };
 use futures_util::future::join_all;
 use spec::Plan;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, transport::Channel};
 use tracing::{debug, info, warn};
+
+/// The time between two looks at an application that has not come up yet.
+const COMING_UP: Duration = Duration::from_millis(250);
 
 type Message = HealthCheckRequestOrEndpointHealthResponse;
 
@@ -116,33 +122,96 @@ fn own_address(plans: &[Plan]) -> Option<IpAddr> {
 
 /// One round after the other, until nobody listens.
 async fn rounds_of(plan: Plan, dialer: Dialer, responses: mpsc::Sender<Message>) {
-    let mut ticks = interval(plan.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut healthy = true;
+    let mut rounds = Rounds::new(plan, dialer);
     loop {
-        ticks.tick().await;
-        let results = join_all(
-            plan.endpoints
-                .iter()
-                .map(|at| endpoint(&plan, *at, &dialer)),
-        )
-        .await;
-        let failure = results.iter().find_map(|(_, result)| result.as_ref().err());
-        match failure {
-            Some(reason) if healthy => {
-                warn!(
-                    cluster = plan.cluster,
-                    reason, "the application fails its check"
-                );
-            }
-            None if !healthy => info!(cluster = plan.cluster, "the application passes its check"),
-            _ => {}
-        }
-        healthy = failure.is_none();
-        if responses.send(response(&plan, &results)).await.is_err() {
+        let response = rounds.next().await;
+        if responses.send(response).await.is_err() {
             return;
         }
     }
+}
+
+/// The rounds of one plan, in their rhythm.
+struct Rounds {
+    plan: Plan,
+    dialer: Dialer,
+    next: Instant,
+    healthy: bool,
+    /// The application has passed since these rounds began.
+    came_up: bool,
+}
+
+/// What a round found of each endpoint.
+type Results = Vec<(SocketAddr, Result<(), String>)>;
+
+impl Rounds {
+    fn new(plan: Plan, dialer: Dialer) -> Self {
+        Self {
+            plan,
+            dialer,
+            next: Instant::now(),
+            healthy: true,
+            came_up: false,
+        }
+    }
+
+    /// What the next round found. An application that comes up is not left waiting for it: its
+    /// first pass is told at once. Failures are told in the plan's rhythm: somebody counts them.
+    async fn next(&mut self) -> Message {
+        let (begun, results) = match self.first_pass().await {
+            Some(passed) => passed,
+            None => {
+                sleep_until(self.next).await;
+                (Instant::now(), self.round().await)
+            }
+        };
+        self.note(failure(&results));
+        self.next = begun
+            + if self.healthy {
+                self.plan.interval
+            } else {
+                self.plan.unhealthy_interval
+            };
+        response(&self.plan, &results)
+    }
+
+    /// The application's first pass, where it comes before the next round.
+    async fn first_pass(&self) -> Option<(Instant, Results)> {
+        while !self.came_up {
+            let begun = Instant::now() + COMING_UP;
+            if begun >= self.next {
+                return None;
+            }
+            sleep_until(begun).await;
+            let results = self.round().await;
+            if failure(&results).is_none() {
+                return Some((begun, results));
+            }
+        }
+        None
+    }
+
+    async fn round(&self) -> Results {
+        let checks = self.plan.endpoints.iter();
+        join_all(checks.map(|at| endpoint(&self.plan, *at, &self.dialer))).await
+    }
+
+    fn note(&mut self, failure: Option<&String>) {
+        let cluster = &self.plan.cluster;
+        match failure {
+            Some(reason) if self.healthy => {
+                warn!(cluster, reason, "the application fails its check");
+            }
+            None if !self.healthy => info!(cluster, "the application passes its check"),
+            _ => {}
+        }
+        self.healthy = failure.is_none();
+        self.came_up |= self.healthy;
+    }
+}
+
+fn failure(results: &Results) -> Option<&String> {
+    results.iter().find_map(|(_, result)| result.as_ref().err())
 }
 
 /// An endpoint is healthy when it passes every check.

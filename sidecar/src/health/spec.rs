@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) checks: Vec<Check>,
     /// The time from one round's start to the next one's.
     pub(super) interval: Duration,
+    /// The same after a round that failed.
+    pub(super) unhealthy_interval: Duration,
 }
 
 /// One check.
@@ -84,20 +86,23 @@ fn plan(cluster: &ClusterHealthCheck, report: Option<&ProtoDuration>) -> Result<
     if checks.is_empty() {
         return Err("no health check is given".to_owned());
     }
-    let interval = cluster
-        .health_checks
-        .iter()
-        .filter_map(|check| check.interval.as_ref())
-        .map(duration)
-        .min()
+    let shortest = |of: fn(&HealthCheck) -> Option<&ProtoDuration>| {
+        let given = cluster.health_checks.iter().filter_map(of).map(duration);
+        given.min()
+    };
+    let interval = shortest(|check| check.interval.as_ref())
         .or_else(|| report.map(duration))
         .unwrap_or(DEFAULT_INTERVAL)
+        .max(SHORTEST);
+    let unhealthy_interval = shortest(|check| check.unhealthy_interval.as_ref())
+        .unwrap_or(interval)
         .max(SHORTEST);
     Ok(Plan {
         cluster: cluster.cluster_name.clone(),
         endpoints,
         checks,
         interval,
+        unhealthy_interval,
     })
 }
 

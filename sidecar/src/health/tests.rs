@@ -1,6 +1,6 @@
 use super::{
-    check,
-    spec::{Check, CheckKind, plans},
+    Message, Rounds, check,
+    spec::{Check, CheckKind, Plan, plans},
 };
 use crate::xds::{Dialer, address};
 use bytes::Bytes;
@@ -8,12 +8,15 @@ use envoy_types::pb::{
     envoy::{
         config::{
             core::v3::{
-                HealthCheck,
+                HealthCheck, HealthStatus,
                 health_check::{HealthChecker, HttpHealthCheck, TcpHealthCheck},
             },
             endpoint::v3::Endpoint,
         },
-        service::health::v3::{ClusterHealthCheck, HealthCheckSpecifier, LocalityEndpoints},
+        service::health::v3::{
+            ClusterHealthCheck, HealthCheckSpecifier, LocalityEndpoints,
+            health_check_request_or_endpoint_health_response::RequestType,
+        },
     },
     google::protobuf::Duration as ProtoDuration,
 };
@@ -45,26 +48,28 @@ fn http(path: &str) -> Check {
 /// Answers 200 on /ready, else 500.
 async fn application() -> SocketAddr {
     let (listener, address) = listener().await;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let answer = service_fn(async |request: Request<Incoming>| {
-                let status = if request.uri().path() == "/ready" {
-                    200
-                } else {
-                    500
-                };
-                assert!(request.headers().contains_key("host"));
-                Response::builder()
-                    .status(status)
-                    .body(Full::new(Bytes::new()))
-            });
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), answer),
-            );
-        }
-    });
+    tokio::spawn(serve(listener));
     address
+}
+
+async fn serve(listener: TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let answer = service_fn(async |request: Request<Incoming>| {
+            let status = if request.uri().path() == "/ready" {
+                200
+            } else {
+                500
+            };
+            assert!(request.headers().contains_key("host"));
+            Response::builder()
+                .status(status)
+                .body(Full::new(Bytes::new()))
+        });
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), answer),
+        );
+    }
 }
 
 /// `grpc.health.v1.Health` that answers with this serving status.
@@ -88,6 +93,34 @@ async fn grpc_application(status: u8) -> SocketAddr {
         }
     });
     address
+}
+
+fn is_healthy(message: &Message) -> bool {
+    let Some(RequestType::EndpointHealthResponse(said)) = &message.request_type else {
+        panic!("not a result: {message:?}");
+    };
+    let endpoint = &said.cluster_endpoints_health[0].locality_endpoints_health[0];
+    endpoint.endpoints_health[0].health_status() == HealthStatus::Healthy
+}
+
+#[tokio::test]
+async fn an_application_that_comes_up_is_not_left_waiting_for_the_next_round() {
+    let (listener, address) = listener().await;
+    let plan = Plan {
+        cluster: "inbound|80||".to_owned(),
+        endpoints: vec![address],
+        checks: vec![Check {
+            timeout: Duration::from_millis(10),
+            ..http("/ready")
+        }],
+        interval: Duration::from_secs(3600),
+        unhealthy_interval: Duration::from_secs(3600),
+    };
+    let mut rounds = Rounds::new(plan, Dialer::new(None));
+    assert!(!is_healthy(&rounds.next().await), "nobody accepts");
+    tokio::spawn(serve(listener));
+    rounds.plan.checks[0].timeout = Duration::from_secs(60);
+    assert!(is_healthy(&rounds.next().await));
 }
 
 #[tokio::test]
@@ -155,6 +188,10 @@ async fn a_grpc_check_goes_by_the_serving_status() {
 fn health_check(checker: Option<HealthChecker>, seconds: i64) -> HealthCheck {
     HealthCheck {
         interval: Some(ProtoDuration { seconds, nanos: 0 }),
+        unhealthy_interval: Some(ProtoDuration {
+            seconds: seconds - 1,
+            nanos: 0,
+        }),
         health_checker: checker,
         ..HealthCheck::default()
     }
@@ -193,6 +230,7 @@ fn a_specifier_becomes_plans_and_what_cannot_be_done_is_named() {
         panic!("one plan");
     };
     assert_eq!(plan.interval, Duration::from_secs(3));
+    assert_eq!(plan.unhealthy_interval, Duration::from_secs(2));
     assert_eq!(plan.endpoints, ["10.0.0.1:8080".parse().unwrap()]);
     assert_eq!(plan.checks.len(), 2);
 }

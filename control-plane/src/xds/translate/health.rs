@@ -74,10 +74,14 @@ fn checker(check: &Check) -> (u16, HealthChecker) {
     }
 }
 
+/// A check is over before the next one begins, and after one that failed the next comes a little
+/// sooner: so `n` failures in a row are known within `n` periods and a time-out, whenever in the
+/// period the application fails.
 fn check(checker: HealthChecker, period: Duration, timeout: Duration) -> HealthCheck {
     HealthCheck {
-        timeout: Some(duration(timeout)),
+        timeout: Some(duration(timeout.min(period / 5 * 4))),
         interval: Some(duration(period)),
+        unhealthy_interval: Some(duration(period / 10 * 9)),
         unhealthy_threshold: Some(number(1)),
         healthy_threshold: Some(number(1)),
         health_checker: Some(checker),

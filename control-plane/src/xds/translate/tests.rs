@@ -510,8 +510,12 @@ fn a_pod_gets_the_inbound_listener_of_what_it_serves() {
     let checks = snapshot.health_checks(&own).unwrap();
     assert_eq!(checks.cluster_health_checks[0].cluster_name, inbound);
     // Without a probe of its own it is checked as often as the policy says.
-    let every = checks.cluster_health_checks[0].health_checks[0].interval;
-    assert_eq!(every.map(|every| every.seconds), Some(2));
+    let check = &checks.cluster_health_checks[0].health_checks[0];
+    assert_eq!(check.interval.map(|every| every.seconds), Some(2));
+    // Three that fail are over within three intervals and a time-out: each ends before the next.
+    let next = check.unhealthy_interval.unwrap();
+    assert_eq!((next.seconds, next.nanos), (1, 800_000_000));
+    assert_eq!(check.timeout.map(|timeout| timeout.seconds), Some(1));
     assert_eq!(checks.interval.map(|every| every.seconds), Some(2));
 }
 
