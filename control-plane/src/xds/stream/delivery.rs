@@ -3,7 +3,7 @@
 use super::{
     super::{
         snapshot::Snapshot,
-        translate::{Resource, ResourceType},
+        translate::{ClientKind, Resource, ResourceType},
     },
     client::{Batch, Client, Variant},
     diff::Diff,
@@ -219,14 +219,19 @@ impl Client {
             })
     }
 
-    /// False while a client that came back has clusters and has not said which routes.
+    /// False while a client that came back has clusters and has not said which routes: our sidecar
+    /// has them by host, and its route configurations name none.
     pub(super) fn routes_known(&self) -> bool {
+        let of_routes = match self.node.kind {
+            ClientKind::Sidecar => ResourceType::VirtualHost,
+            _ => ResourceType::Route,
+        };
         let seen = |kind| self.types.get(&kind).is_some_and(|s| s.seen);
         let resumed = self
             .types
             .get(&ResourceType::Cluster)
             .is_some_and(|s| s.resumed && s.held.keys().any(|name| is_routed_to(name)));
-        !resumed || seen(ResourceType::Route) || seen(ResourceType::VirtualHost)
+        !resumed || seen(of_routes)
     }
 }
 

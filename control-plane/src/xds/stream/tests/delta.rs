@@ -16,6 +16,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 const CDS: ResourceType = ResourceType::Cluster;
 const EDS: ResourceType = ResourceType::Endpoints;
+const RDS: ResourceType = ResourceType::Route;
 const VHDS: ResourceType = ResourceType::VirtualHost;
 const HOST: &str = "80/checkout.shop";
 
@@ -176,6 +177,26 @@ fn d27_what_a_client_brings_along_is_not_sent_again_where_it_is_the_same() {
         assert_eq!(sent.len(), expected, "{sent:?}");
         assert_eq!(again.acked(), 900);
     }
+}
+
+#[test]
+fn d27_a_sidecar_is_not_introduced_by_route_configurations_that_name_no_host() {
+    let mut fake = Fake::new(ClientKind::Sidecar, &both(1, 500));
+    for (kind, name) in [(CDS, V1), (EDS, V1), (RDS, "80")] {
+        let mut resume = request(kind, &[name]);
+        resume
+            .initial_resource_versions
+            .insert(name.to_owned(), "of before".to_owned());
+        let responses = fake.say(&resume);
+        fake.settle(responses);
+        assert!(!fake.client.is_introduced(), "after {kind:?}");
+    }
+    let mut resume = request(VHDS, &[HOST]);
+    resume
+        .initial_resource_versions
+        .insert(HOST.to_owned(), "of before".to_owned());
+    fake.say(&resume);
+    assert!(fake.client.is_introduced());
 }
 
 #[test]
