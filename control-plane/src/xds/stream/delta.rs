@@ -39,7 +39,6 @@ pub fn on_snapshot(client: &mut Client, snapshot: &Arc<Snapshot>) -> Vec<Respons
 }
 
 fn subscribe(client: &mut Client, snapshot: &Snapshot, kind: ResourceType, request: &Request) {
-    let now = snapshot.generation();
     let node = client.node.clone();
     let fresh = if kind == ResourceType::Endpoints {
         std::mem::take(&mut client.fresh_clusters)
@@ -71,7 +70,7 @@ fn subscribe(client: &mut Client, snapshot: &Snapshot, kind: ResourceType, reque
         for (name, version) in &request.initial_resource_versions {
             let name: Arc<str> = name.as_str().into();
             if subscription.wildcard || subscription.names.contains(&name) {
-                let held = Held::resumed(Some(version.as_str().into()), None, now);
+                let held = Held::resumed(Some(version.as_str().into()), None);
                 subscription.held.insert(name.clone(), held);
                 if fresh.contains(&name) {
                     subscription.forced.insert(name);

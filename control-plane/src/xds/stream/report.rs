@@ -30,8 +30,12 @@ impl Client {
     /// The newest generation of which it has everything that concerns it.
     fn acked(&self) -> Generation {
         let now = self.snapshot.generation();
-        let before = Generation(now.0.saturating_sub(1));
-        let limit = if self.routes_known() { now } else { before };
+        // Routes that it has not spoken of may be as old as anything.
+        let limit = if self.routes_known() {
+            now
+        } else {
+            Generation::default()
+        };
         self.types
             .values()
             .flat_map(|subscription| subscription.held.values())

@@ -7,6 +7,7 @@ use super::{
     delivery::set_version,
     subscription::{Held, Subscription},
 };
+use crate::model::Generation;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DiscoveryRequest as Request, DiscoveryResponse as Response,
 };
@@ -76,7 +77,6 @@ fn subscribe(subscription: &mut Subscription, kind: ResourceType, names: &[Strin
 /// A client that comes back with exactly what it would be sent is sent nothing.
 fn resume(client: &mut Client, snapshot: &Arc<Snapshot>, kind: ResourceType, version: &str) {
     let node = client.node.clone();
-    let now = snapshot.generation();
     let fresh = if kind == ResourceType::Endpoints {
         std::mem::take(&mut client.fresh_clusters)
     } else {
@@ -86,12 +86,16 @@ fn resume(client: &mut Client, snapshot: &Arc<Snapshot>, kind: ResourceType, ver
     subscription.resumed = true;
     let wanted = subscription.diff(snapshot, &node, kind).wanted;
     if *set_version(&wanted) != *version {
+        // It has something else of an unknown age.
+        for held in subscription.held.values_mut() {
+            held.acked_through = Generation::default();
+        }
         return;
     }
     subscription.asked.clear();
     subscription.asked_all = false;
     for (name, resource) in wanted {
-        let held = Held::resumed(Some(resource.version.clone()), Some(resource), now);
+        let held = Held::resumed(Some(resource.version.clone()), Some(resource));
         subscription.held.insert(name.clone(), held);
         if fresh.contains(&name) {
             subscription.forced.insert(name);

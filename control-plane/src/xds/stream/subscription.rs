@@ -78,13 +78,14 @@ impl Held {
         }
     }
 
-    /// The client has it from an earlier stream.
-    pub(super) fn resumed(version: Told, resource: Option<Arc<Resource>>, now: Generation) -> Self {
+    /// The client has it from an earlier stream: where it is not what is right now, it may be as old
+    /// as anything.
+    pub(super) fn resumed(version: Told, resource: Option<Arc<Resource>>) -> Self {
         Self {
             sent: Some(version.clone()),
             acked: Some(version),
             resource,
-            ..Self::new(now)
+            ..Self::new(Generation::default())
         }
     }
 

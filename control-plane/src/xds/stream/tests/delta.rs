@@ -180,6 +180,19 @@ fn d27_what_a_client_brings_along_is_not_sent_again_where_it_is_the_same() {
 }
 
 #[test]
+fn d27_what_a_client_brings_along_may_be_older_than_every_generation() {
+    let mut fake = Fake::new(ClientKind::Sidecar, &both(900, 500));
+    let mut resume = request(VHDS, &[HOST]);
+    resume
+        .initial_resource_versions
+        .insert(HOST.to_owned(), "of before".to_owned());
+    let responses = fake.say(&resume);
+    assert_eq!(fake.acked(), 0);
+    fake.settle(responses);
+    assert_eq!(fake.acked(), 900);
+}
+
+#[test]
 fn d27_a_sidecar_is_not_introduced_by_route_configurations_that_name_no_host() {
     let mut fake = Fake::new(ClientKind::Sidecar, &both(1, 500));
     for (kind, name) in [(CDS, V1), (EDS, V1), (RDS, "80")] {

@@ -287,6 +287,7 @@ fn s21_a_client_that_has_exactly_that_is_sent_nothing() {
     let mut resume = request(EDS, &[V1]);
     resume.version_info.clone_from(&versions[1].2);
     assert_eq!(more.say(&resume).len(), 1);
+    assert_eq!(more.acked(), 0, "what it had is of an unknown age");
 }
 
 #[test]
