@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Checked<S> {
                 if let Some(fault) = heads.read(bytes) {
                     framing.found(fault);
                 }
-                if heads.size() > MAX_HEAD {
+                if heads.largest() > MAX_HEAD {
                     return Err(self.end(cx, TOO_LONG, "a request's head is too long"));
                 }
             }

@@ -51,6 +51,8 @@ pub(super) struct Heads {
     fault: Option<Fault>,
     /// Its size so far, in bytes.
     size: usize,
+    /// The size of the largest.
+    largest: usize,
     /// The last byte of the line that is being read.
     last: u8,
     ended: u64,
@@ -67,6 +69,7 @@ impl Default for Heads {
             coding: false,
             fault: None,
             size: 0,
+            largest: 0,
             last: 0,
             ended: 0,
         }
@@ -94,9 +97,9 @@ impl Heads {
         self.ended
     }
 
-    /// The size of the head, or of the trailers, that are being read, so far.
-    pub(super) const fn size(&self) -> usize {
-        self.size
+    /// The size of the largest head, or of the largest trailers, so far.
+    pub(super) const fn largest(&self) -> usize {
+        self.largest
     }
 
     /// Reads on. Some: the head of that number (from 1) has that fault; nothing behind it can be
@@ -146,6 +149,7 @@ impl Heads {
         self.line_length = self.line_length.saturating_add(bytes.len());
         if matches!(self.at, At::Head | At::Trailers) {
             self.size = self.size.saturating_add(bytes.len());
+            self.largest = self.largest.max(self.size);
         }
         self.last = bytes.last().copied().unwrap_or(self.last);
     }
@@ -290,12 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_a_head_counts_until_it_ends() {
+    fn heads_are_measured_one_by_one() {
         let mut heads = Heads::default();
-        heads.read(b"GET / HTTP/1.1\r\nhost: aaaaaaaaaa");
-        assert!(heads.size() >= 30);
-        heads.read(b"\r\n\r\n");
-        assert_eq!((heads.size(), heads.ended()), (0, 1));
+        heads.read(b"GET / HTTP/1.1\r\nhost: aaaaaaaaaa\r\n\r\n");
+        heads.read(b"GET / HTTP/1.1\r\nhost: aa");
+        assert_eq!((heads.largest(), heads.ended()), (33, 1));
     }
 
     #[test]
