@@ -16,8 +16,11 @@ use super::{
 use crate::{
     affinity::{self, Placement},
     balance::Outcome,
-    local::Current,
-    model::{Action, NetworkFilter, Route, RouteConfiguration, Snapshot, VirtualHost},
+    local::{Current, Local},
+    model::{
+        Action, Cluster, ErrorClass, NetworkFilter, Route, RouteConfiguration, Snapshot,
+        VirtualHost,
+    },
     store::Question,
     upstream::{Patience, Protocol, RequestBody},
 };
@@ -277,10 +280,25 @@ async fn forward<'h>(
     exchange.call.pinned = placement.pinned;
     exchange.call.deadline = route.timeout.map(|limit| exchange.started + limit);
     let sent = attempt::send(&mut exchange.call, placement.cluster, host.retry).await?;
+    if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS && exchange.upgrade.is_none() {
+        return Err(unasked(local, placement.cluster, sent));
+    }
     if placement.pinned {
         sent.in_flight.pinned();
     }
     Ok((route, Some(placement), Some(sent)))
+}
+
+/// The upstream changes to a protocol that nobody asked for: what follows can't be read.
+fn unasked(local: &Local, cluster: &Cluster, mut sent: Sent<'_>) -> Refusal {
+    sent.in_flight.end(Err(ErrorClass::Response));
+    if let Some(endpoint) = sent.endpoint {
+        local.report(cluster, endpoint, Outcome::GatewayFailure);
+    }
+    Refusal::new(
+        StatusCode::BAD_GATEWAY,
+        "the upstream changed to a protocol that was not asked for",
+    )
 }
 
 /// Sends the response on.

@@ -67,3 +67,24 @@ async fn connections_beyond_the_limit_are_closed_and_counted_and_there_is_room_a
     timeout(LONG, again).await.expect("there is room again");
     mesh.is_well().await;
 }
+
+#[tokio::test]
+async fn without_descriptors_it_waits_and_comes_back() {
+    let mesh = Mesh::start_within("ulimit -n 64", &[]).await;
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(mesh.connect().await);
+    }
+    let before = mesh.cpu_ticks();
+    sleep(Duration::from_secs(1)).await;
+    let spent = mesh.cpu_ticks() - before;
+    assert!(spent < 50, "{spent} of 100 ticks: it runs in circles");
+    drop(held);
+    let again = async {
+        while !mesh.get().await.starts_with("HTTP/1.1 200") {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LONG, again).await.expect("it comes back");
+    mesh.is_well().await;
+}

@@ -1,10 +1,7 @@
 //! A service with one instance and a client's sidecar, as plain processes on loopback. The sidecar
 //! is an explicit proxy, so what its clients write is what it reads.
 
-use std::{
-    collections::BTreeMap, fs, net::SocketAddr, os::unix::process::CommandExt as _, path::Path,
-    process::Stdio, time::Duration,
-};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -35,6 +32,11 @@ impl Mesh {
     /// A sidecar with these flags beside the usual, in front of an application that answers `ok`
     /// and, at `/big`, 64 MiB.
     pub(crate) async fn start(flags: &[&str]) -> Self {
+        Self::start_within(":", flags).await
+    }
+
+    /// The same, with a sidecar that starts after this line of a shell's.
+    pub(crate) async fn start_within(line: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let manifests = folder.path().join("manifests");
         fs::create_dir(&manifests).unwrap();
@@ -43,6 +45,7 @@ impl Mesh {
         let (control_plane, at) = program(
             "segue-control-plane",
             folder.path(),
+            ":",
             &[
                 "standalone",
                 "--manifests",
@@ -75,7 +78,7 @@ impl Mesh {
             "127.0.0.1:0",
         ];
         let arguments = [&usual, flags].concat();
-        let (sidecar, at) = program("segue-sidecar", folder.path(), &arguments).await;
+        let (sidecar, at) = program("segue-sidecar", folder.path(), line, &arguments).await;
         let mut mesh = Self {
             proxy: at["outbound"],
             admin: at["admin"],
@@ -131,6 +134,15 @@ impl Mesh {
         line.unwrap().trim().parse().unwrap()
     }
 
+    /// The processor time that it has used, user and system, in hundredths of a second.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.sidecar.id().unwrap()));
+        let stat = stat.unwrap();
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        let used = fields.skip(11).take(2);
+        used.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
     fn resident_kib(&self) -> u64 {
         let status = format!("/proc/{}/status", self.sidecar.id().unwrap());
         let status = fs::read_to_string(status).unwrap();
@@ -162,17 +174,20 @@ pub(crate) async fn rest(stream: &mut TcpStream) -> String {
 async fn program(
     name: &str,
     folder: &Path,
+    line: &str,
     arguments: &[&str],
 ) -> (Child, BTreeMap<String, SocketAddr>) {
     let log = fs::File::create(folder.join(name)).unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_segue-under-test"));
+    let mut command = Command::new("bash");
     command
-        .arg0(name)
+        .args(["-c", &format!("{line}; exec -a \"$@\""), "bash", name])
+        .arg(env!("CARGO_BIN_EXE_segue-under-test"))
         .args(arguments)
+        .kill_on_drop(true)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log);
-    let mut child = Command::from(command).kill_on_drop(true).spawn().unwrap();
+    let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = timeout(LONG, lines.next_line()).await.unwrap().unwrap();
     let first = first.unwrap_or_else(|| panic!("{name} {arguments:?} ended early"));
