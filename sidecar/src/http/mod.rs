@@ -57,8 +57,10 @@ pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(3600);
 const MAX_STREAMS: u32 = 1024;
 /// Headers that an HTTP/1 request may have; more are answered by 431.
 const MAX_HEADERS: usize = 100;
-/// Streams of which the client, or we for an error of its, made an end before they were served.
-/// More end the connection: "rapid reset" and "made you reset" (CVE-2023-44487, CVE-2025-8671).
+/// Streams that a client resets before they are served. More of them end the connection: "rapid
+/// reset" (CVE-2023-44487). Of those that we reset for an error of its ("made you reset",
+/// CVE-2025-8671) h2 counts all of a connection's life, so its own 1,024 is left: a long-lived
+/// connection must not end for a few.
 const MAX_RESETS: usize = 100;
 /// Header lists of HTTP/2 requests may be this long.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
@@ -162,7 +164,6 @@ where
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_LIST)
             .max_pending_accept_reset_streams(MAX_RESETS)
-            .max_local_error_reset_streams(MAX_RESETS)
             .auto_date_header(false)
             .serve_connection(TokioIo::new(stream), service)
     );

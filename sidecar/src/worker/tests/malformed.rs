@@ -175,11 +175,13 @@ async fn told(answer: &'static str) -> String {
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = [0; 4096];
-            stream.read(&mut head).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut head).await.unwrap();
+            }
             stream.write_all(answer.as_bytes()).await.unwrap();
             // The connection is left open: only the framing says where the answer ends.
-            tokio::spawn(async move { stream.read(&mut head).await });
+            tokio::spawn(async move { stream.read_buf(&mut head).await });
         }
     });
     let sidecar = Sidecar::start(Mesh::single(address).snapshot());
