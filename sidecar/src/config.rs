@@ -91,6 +91,33 @@ pub struct Run {
         value_parser = duration
     )]
     pub drain_timeout: Duration,
+    /// Downstream connections that each worker serves at once; more are closed
+    #[arg(
+        long,
+        env = "SEGUE_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value = "10000"
+    )]
+    pub max_connections: NonZeroUsize,
+    /// How long a request's head may take from its first byte to its last
+    #[arg(
+        long,
+        env = "SEGUE_REQUEST_HEAD_TIMEOUT",
+        value_name = "TIME",
+        default_value = "10s",
+        value_parser = positive
+    )]
+    pub request_head_timeout: Duration,
+    /// How long a client may leave an answer unread, or an announced body without 64 bytes a second.
+    /// Streams that are merely quiet are not cut
+    #[arg(
+        long,
+        env = "SEGUE_STREAM_IDLE_TIMEOUT",
+        value_name = "TIME",
+        default_value = "5m",
+        value_parser = positive
+    )]
+    pub stream_idle_timeout: Duration,
 }
 
 impl Run {
@@ -142,9 +169,18 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(unit * number)
 }
 
+/// A [`duration`] that is not zero.
+fn positive(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.is_zero() {
+        return Err("expected more than nothing, such as 30s".to_owned());
+    }
+    Ok(time)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Cli, Command, duration};
+    use super::{Cli, Command, duration, positive};
     use clap::{CommandFactory as _, Parser as _};
     use std::time::Duration;
 
@@ -182,6 +218,8 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert!(duration("5").is_err());
+        assert!(positive("0s").is_err());
+        assert_eq!(positive("1s"), Ok(Duration::from_secs(1)));
         assert!(duration("s").is_err());
         assert!(duration("5 s").is_err());
     }

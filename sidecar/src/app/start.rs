@@ -120,6 +120,9 @@ fn start_workers(
         let settings = worker::Settings {
             inbound: Some(inbound),
             mark: flags.mark,
+            max_connections: flags.max_connections.get(),
+            request_head_timeout: flags.request_head_timeout,
+            stream_idle_timeout: flags.stream_idle_timeout,
             ..worker::Settings::new(outbound, started.into_std(), fastrand::u64(..))
         };
         worker::spawn(

@@ -50,6 +50,14 @@ impl Refusal {
         }
     }
 
+    /// 408, and the connection is closed: what follows would be taken for the rest of the body.
+    pub(super) fn late(why: &'static str) -> Self {
+        Self {
+            close: true,
+            ..Self::new(StatusCode::REQUEST_TIMEOUT, why)
+        }
+    }
+
     /// 503.
     pub(super) fn unavailable(why: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, why)

@@ -84,6 +84,8 @@ enum Failure {
     Broken(hyper::Error),
     /// The client's own body is broken, or the client went away.
     Client,
+    /// The client does not send the body that it announced.
+    Overdue,
     /// The route's time is over.
     Timeout,
 }
@@ -95,7 +97,12 @@ impl Failure {
             Self::Connect(_) => Some(ErrorClass::Connect),
             Self::Broken(_) => Some(ErrorClass::Reset),
             Self::Timeout => Some(ErrorClass::Timeout),
-            Self::Answered | Self::Unseen | Self::Refused | Self::Stale | Self::Client => None,
+            Self::Answered
+            | Self::Unseen
+            | Self::Refused
+            | Self::Stale
+            | Self::Client
+            | Self::Overdue => None,
         }
     }
 }
@@ -139,6 +146,11 @@ impl Call<'_> {
             self.body = self.replay.again();
         }
         self.is_unsent()
+    }
+
+    fn is_overdue(&self) -> bool {
+        let failed = self.replay.client_failed();
+        failed && (self.replay.is_overdue() || self.client.framing.is_overdue())
     }
 
     fn may_repeat(&self) -> bool {
@@ -275,6 +287,7 @@ async fn attempt<'c>(
         }
         Some(Err(SendError::Refused { going_away: true })) => Failure::Unseen,
         Some(Err(SendError::Refused { going_away: false })) => Failure::Refused,
+        Some(Err(_)) if call.is_overdue() => Failure::Overdue,
         Some(Err(_)) if call.replay.client_failed() => Failure::Client,
         Some(Err(SendError::Closed(_))) if stale && call.may_repeat() => Failure::Stale,
         Some(Err(SendError::Closed(error) | SendError::Failed(error))) => Failure::Broken(error),
@@ -283,7 +296,7 @@ async fn attempt<'c>(
     if let Some(class) = failure.class() {
         in_flight.end(Err(class));
         failed();
-    } else if !matches!(failure, Failure::Client) {
+    } else if !matches!(failure, Failure::Client | Failure::Overdue) {
         in_flight.withdraw();
     }
     Err(failure)
@@ -330,7 +343,11 @@ impl Tries {
         retry: RetryPolicy,
     ) -> bool {
         let allowed = match failure {
-            Failure::Answered | Failure::Timeout | Failure::Broken(_) | Failure::Client => false,
+            Failure::Answered
+            | Failure::Timeout
+            | Failure::Broken(_)
+            | Failure::Client
+            | Failure::Overdue => false,
             Failure::Connect(_) => retry.connect_failure && self.retry(endpoint, retry),
             Failure::Refused => retry.refused_stream && self.retry(endpoint, retry),
             Failure::Unseen => {
@@ -368,6 +385,7 @@ fn refusal(address: SocketAddr, failure: &Failure) -> Refusal {
             format!("upstream {address}: {error}"),
         ),
         Failure::Client => Refusal::malformed("the request's body broke off"),
+        Failure::Overdue => Refusal::late("the request's body takes too long"),
         Failure::Timeout => Refusal::new(
             StatusCode::GATEWAY_TIMEOUT,
             format!("upstream {address}: no answer in the route's time"),

@@ -53,6 +53,7 @@ pub(super) async fn serve(
             format!("no connection to {}: {error}", authority.as_str()),
         )
     })?;
+    client.framing.end();
     let client = Rc::clone(client);
     spawn_local(async move {
         match upgrade.await {

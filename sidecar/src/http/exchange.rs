@@ -5,7 +5,10 @@ use super::{
     answer::Refusal,
     attempt::{self, Call, Sent},
     authority::{self, Authority, lower},
-    connect, headers,
+    connect, forwarded,
+    framing::MIN_RATE,
+    headers,
+    heads::Fault,
     matching::{self, Lookup},
     response::{Account, GrpcStatus, ResponseBody, Streamed, Watched},
     tunnel,
@@ -13,15 +16,21 @@ use super::{
 use crate::{
     affinity::{self, Placement},
     balance::Outcome,
-    local::Current,
-    model::{Action, NetworkFilter, Route, RouteConfiguration, Snapshot, VirtualHost},
+    local::{Current, Local},
+    model::{
+        Action, Cluster, ErrorClass, NetworkFilter, Route, RouteConfiguration, Snapshot,
+        VirtualHost,
+    },
     store::Question,
-    upstream::{Protocol, RequestBody},
+    upstream::{Patience, Protocol, RequestBody},
 };
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version, header::CONNECTION, request::Parts,
 };
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::{
+    body::{Body as _, Incoming},
+    upgrade::OnUpgrade,
+};
 use std::{rc::Rc, sync::Arc};
 use tokio::time::{Instant, sleep_until};
 
@@ -117,10 +126,14 @@ async fn later(
 
 /// Refuses what must not be sent on, and reads the host.
 fn check(client: &Client, head: &Parts) -> Result<Option<Authority>, Refusal> {
-    if client.framing.next_conflicts() {
-        return Err(Refusal::malformed(
-            "both Content-Length and Transfer-Encoding",
-        ));
+    match client.framing.next_fault() {
+        Some(Fault::TwoLengths) => {
+            return Err(Refusal::malformed("the body's length is given twice"));
+        }
+        Some(Fault::BareLineFeed) => {
+            return Err(Refusal::malformed("a line ends by LF without CR"));
+        }
+        None => {}
     }
     if headers::has_unknown_coding(&head.headers) {
         return Err(Refusal::unsupported(
@@ -142,7 +155,9 @@ fn begin(
     let upgrade = head.extensions.remove::<OnUpgrade>();
     head.extensions.clear();
     headers::strip(&mut head.headers, wants_upgrade);
-    let (body, replay) = RequestBody::new(incoming);
+    forwarded::mark(client, &mut head.headers);
+    let patience = patience(client, &incoming);
+    let (body, replay) = RequestBody::new(incoming, patience);
     Exchange {
         call: Call {
             client,
@@ -158,6 +173,13 @@ fn begin(
         upgrade: upgrade.filter(|_| wants_upgrade),
         active,
     }
+}
+
+/// How long is waited for a body whose length the client has announced. That of HTTP/1 is followed
+/// on the socket; HTTP/2's streams share one.
+fn patience(client: &Client, incoming: &Incoming) -> Option<Patience> {
+    let announced = client.protocol == Protocol::Http2 && incoming.size_hint().exact().is_some();
+    announced.then(|| Patience::rate(client.local.limits.stream_idle, MIN_RATE))
 }
 
 /// A snapshot that knows the host, if the control plane answers in time.
@@ -258,10 +280,25 @@ async fn forward<'h>(
     exchange.call.pinned = placement.pinned;
     exchange.call.deadline = route.timeout.map(|limit| exchange.started + limit);
     let sent = attempt::send(&mut exchange.call, placement.cluster, host.retry).await?;
+    if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS && exchange.upgrade.is_none() {
+        return Err(unasked(local, placement.cluster, sent));
+    }
     if placement.pinned {
         sent.in_flight.pinned();
     }
     Ok((route, Some(placement), Some(sent)))
+}
+
+/// The upstream changes to a protocol that nobody asked for: what follows can't be read.
+fn unasked(local: &Local, cluster: &Cluster, mut sent: Sent<'_>) -> Refusal {
+    sent.in_flight.end(Err(ErrorClass::Response));
+    if let Some(endpoint) = sent.endpoint {
+        local.report(cluster, endpoint, Outcome::GatewayFailure);
+    }
+    Refusal::new(
+        StatusCode::BAD_GATEWAY,
+        "the upstream changed to a protocol that was not asked for",
+    )
 }
 
 /// Sends the response on.

@@ -3,7 +3,7 @@
 use super::{Active, answer::GRPC_STATUS};
 use crate::{
     balance::Outcome,
-    local::{InFlight, Local},
+    local::{Entry, InFlight, Local},
     model::{Cluster, EndpointId, ErrorClass},
     upstream::{Lease, Replay},
 };
@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -37,6 +38,25 @@ pub(super) struct Streamed {
     incoming: Incoming,
     account: Option<Account>,
     deadline: Option<Pin<Box<Sleep>>>,
+    held: Option<Held>,
+}
+
+/// Counts a response of which nobody has asked for more since its last part was given: only a client
+/// that takes nothing keeps HTTP/2 from asking.
+struct Held(Rc<Entry>);
+
+impl Held {
+    fn new(entry: &Rc<Entry>) -> Self {
+        entry.held.set(entry.held.get() + 1);
+        Self(Rc::clone(entry))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.set(self.0.held.get().saturating_sub(1));
+        self.0.asked.set(self.0.asked.get().wrapping_add(1));
+    }
 }
 
 /// What is settled when a response ends.
@@ -124,6 +144,7 @@ impl Streamed {
     ) -> Self {
         let mut streamed = Self {
             incoming,
+            held: Some(Held::new(&account.active.entry)),
             account: Some(account),
             deadline,
         };
@@ -194,7 +215,14 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
         match self.get_mut() {
             Self::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Upstream(streamed) => streamed.poll(cx),
+            Self::Upstream(streamed) => {
+                streamed.held = None;
+                let polled = streamed.poll(cx);
+                if let (Some(account), Poll::Ready(_)) = (&streamed.account, &polled) {
+                    streamed.held = Some(Held::new(&account.active.entry));
+                }
+                polled
+            }
         }
     }
 

@@ -41,7 +41,12 @@ async fn serve(local: Rc<Local>, stream: TcpStream, peer: std::net::SocketAddr, 
         tracing::warn!(%peer, %destination, "refused: it was meant for the sidecar itself");
         return;
     }
-    let entry = local.connections.open(is_inbound, peer, destination);
+    let Some(entry) = local.connections.open(is_inbound, peer, destination) else {
+        // The metric counts them; a line for each would be another flood.
+        let limit = local.limits.max_connections;
+        local.say_rarely(|| tracing::warn!(%peer, limit, "refused: too many connections are open"));
+        return;
+    };
     match (is_inbound, destination) {
         (false, Some(destination)) => {
             outbound::redirected(&local, &entry, stream, destination).await;

@@ -103,7 +103,20 @@ async fn open(local: &Rc<Local>, destination: SocketAddr) -> Option<Opened> {
 /// Serves a connection that came to the sidecar on purpose: it is a proxy that was asked for.
 pub(super) async fn explicit(local: &Rc<Local>, entry: &Rc<Entry>, mut stream: TcpStream) {
     let mut read = BytesMut::new();
-    let protocol = match detect(&mut stream, &mut read).await {
+    // It may wait for its first request; what it then says must come to an end.
+    let detected = async {
+        stream.readable().await?;
+        let limit = local.limits.request_head;
+        match timeout(limit, detect(&mut stream, &mut read)).await {
+            Ok(detected) => detected,
+            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    };
+    let detected = match timeout(http::IDLE_LIMIT, detected).await {
+        Ok(detected) => detected,
+        Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    let protocol = match detected {
         Ok(Some(Detected::Http2)) => Protocol::Http2,
         // What is not HTTP is answered by 400.
         Ok(Some(_)) => Protocol::Http1,

@@ -43,6 +43,8 @@ fn patient_worker(
         started: Instant::now(),
         detect: Duration::from_millis(1),
         request_head: Duration::from_secs(10),
+        stream_idle: Duration::from_secs(300),
+        max_connections: 100,
         quiet: Duration::ZERO,
         on_demand,
         own: Vec::new(),
@@ -133,7 +135,10 @@ async fn connect(local: &Rc<Local>, destination: SocketAddr, is_inbound: bool) -
     let (stream, peer) = accepted.unwrap();
     let local = Rc::clone(local);
     spawn_local(async move {
-        let entry = local.connections.open(is_inbound, peer, Some(destination));
+        let entry = local
+            .connections
+            .open(is_inbound, peer, Some(destination))
+            .unwrap();
         if is_inbound {
             inbound::redirected(&local, &entry, stream, destination).await;
         } else {

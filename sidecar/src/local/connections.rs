@@ -13,16 +13,28 @@ use std::{
     rc::{Rc, Weak},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::time::Instant;
 
 /// The open connections of one worker.
-#[derive(Default)]
 pub(crate) struct Connections {
     open: RefCell<HashMap<u64, Weak<Entry>>>,
     next: Cell<u64>,
+    /// How many may be open.
+    limit: usize,
+    refused: Cell<u64>,
+}
+
+/// What the socket's and the serving side of a connection both know. Both run on one thread; it is
+/// atomic only because hyper hands connections on as `Send`.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// True while something is written that the kernel has not taken yet.
+    pub writing: AtomicBool,
+    /// Requests (or the one opaque stream) under way.
+    pub active: AtomicU64,
 }
 
 /// One open connection, listed as long as this lives.
@@ -35,10 +47,13 @@ pub(crate) struct Entry {
     pub destination: Option<SocketAddr>,
     /// As in [`ConnectionInfo::protocol`].
     pub protocol: Cell<&'static str>,
-    /// Requests (or the one opaque stream) under way.
-    pub active: Cell<u64>,
-    /// True while something is written that the kernel has not taken yet.
-    pub writing: Arc<AtomicBool>,
+    /// What its socket's side knows too.
+    pub flow: Arc<Flow>,
+    /// Response bodies of which a part was given to HTTP/2 and no more was asked for since: the
+    /// client's window is shut.
+    pub held: Cell<u64>,
+    /// How often HTTP/2 asked for more of a response.
+    pub asked: Cell<u64>,
     opened: Instant,
     id: u64,
     connections: Rc<Connections>,
@@ -52,13 +67,37 @@ pub(crate) struct Active {
 }
 
 impl Connections {
-    /// Lists a connection for as long as the result lives.
+    /// At most `limit` at once.
+    pub(crate) fn new(limit: usize) -> Rc<Self> {
+        Rc::new(Self {
+            open: RefCell::default(),
+            next: Cell::new(0),
+            limit,
+            refused: Cell::new(0),
+        })
+    }
+
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// How many were refused since the last time this was asked.
+    pub(crate) fn take_refused(&self) -> u64 {
+        self.refused.take()
+    }
+
+    /// Lists a connection for as long as the result lives. None: there are too many.
     pub(crate) fn open(
         self: &Rc<Self>,
         inbound: bool,
         peer: SocketAddr,
         destination: Option<SocketAddr>,
-    ) -> Rc<Entry> {
+    ) -> Option<Rc<Entry>> {
+        if self.count() >= self.limit {
+            self.refused.set(self.refused.get() + 1);
+            return None;
+        }
         let id = self.next.get();
         self.next.set(id.wrapping_add(1));
         let entry = Rc::new(Entry {
@@ -66,14 +105,15 @@ impl Connections {
             peer,
             destination,
             protocol: Cell::new("detecting"),
-            active: Cell::new(0),
-            writing: Arc::default(),
+            flow: Arc::default(),
+            held: Cell::new(0),
+            asked: Cell::new(0),
             opened: Instant::now(),
             id,
             connections: Rc::clone(self),
         });
         self.open.borrow_mut().insert(id, Rc::downgrade(&entry));
-        entry
+        Some(entry)
     }
 
     /// True where there is none.
@@ -83,7 +123,7 @@ impl Connections {
 
     /// True while something is on its way to a client that the kernel has not taken yet.
     pub(crate) fn is_writing(&self) -> bool {
-        let writing = |entry: Rc<Entry>| entry.writing.load(Ordering::Relaxed);
+        let writing = |entry: Rc<Entry>| entry.flow.writing.load(Ordering::Relaxed);
         self.entries().into_iter().any(writing)
     }
 
@@ -96,7 +136,7 @@ impl Connections {
                 protocol: entry.protocol.get(),
                 peer: entry.peer,
                 original_destination: entry.destination,
-                active: entry.active.get(),
+                active: entry.flow.active.load(Ordering::Relaxed),
                 age: entry.opened.elapsed(),
             })
             .collect()
@@ -111,7 +151,7 @@ impl Connections {
 impl Entry {
     /// Counts something as under way.
     pub(crate) fn begin(self: &Rc<Self>, drain: &Rc<Drain>) -> Active {
-        self.active.set(self.active.get() + 1);
+        self.flow.active.fetch_add(1, Ordering::Relaxed);
         Active {
             entry: Rc::clone(self),
             _underway: drain.begin(),
@@ -127,7 +167,6 @@ impl Drop for Entry {
 
 impl Drop for Active {
     fn drop(&mut self) {
-        let left = self.entry.active.get().saturating_sub(1);
-        self.entry.active.set(left);
+        self.entry.flow.active.fetch_sub(1, Ordering::Relaxed);
     }
 }

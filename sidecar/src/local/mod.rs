@@ -9,7 +9,7 @@ mod connections;
 mod in_flight;
 mod load;
 
-pub(crate) use connections::{Active, Connections, Entry};
+pub(crate) use connections::{Active, Connections, Entry, Flow};
 pub(crate) use in_flight::{InFlight, Opaque};
 pub(crate) use load::{Load, Slot};
 
@@ -25,7 +25,12 @@ use crate::{
 };
 use segue_proto::names::PASSTHROUGH_CLUSTER;
 use std::{
-    cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration,
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
 };
 use tokio::{
     sync::Notify,
@@ -34,6 +39,9 @@ use tokio::{
 
 /// How long an unanswered question is remembered: so long nobody waits for it again.
 const QUESTION_MEMORY: Duration = Duration::from_secs(5);
+
+/// What may come in floods is logged once in this time.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// A snapshot as requests hold it: one count up and down, on this thread alone.
 pub(crate) type Current = Rc<Arc<Snapshot>>;
@@ -47,8 +55,12 @@ pub(crate) struct Limits {
     pub started: std::time::Instant,
     /// How long to wait for a client's first bytes before trying what speaks first.
     pub detect: Duration,
-    /// How long an HTTP/1 request's head may take from its first byte to its last.
+    /// How long a request's head may take from its first byte to its last.
     pub request_head: Duration,
+    /// How long a client may leave what it owes, or what it is sent, where it is.
+    pub stream_idle: Duration,
+    /// How many downstream connections may be open.
+    pub max_connections: usize,
     /// How long a request waits for an answer of the control plane.
     pub on_demand: Duration,
     /// A drain is over once nothing happened for this time.
@@ -76,6 +88,8 @@ pub(crate) struct Local {
     random: RefCell<fastrand::Rng>,
     questions: Questions,
     asked: RefCell<HashMap<Question, Instant>>,
+    /// When something of which there may be a flood was last said.
+    said: Cell<Option<Instant>>,
 }
 
 impl Local {
@@ -88,11 +102,12 @@ impl Local {
     ) -> Rc<Self> {
         let pool = Pool::new(limits.mark);
         pool.follow(&snapshot);
+        let connections = Connections::new(limits.max_connections);
         Rc::new(Self {
             limits,
             pool,
             drain: Rc::default(),
-            connections: Rc::default(),
+            connections,
             load: RefCell::default(),
             passthrough: passthrough_host(),
             current: RefCell::new(Rc::new(snapshot)),
@@ -100,6 +115,7 @@ impl Local {
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             questions,
             asked: RefCell::default(),
+            said: Cell::new(None),
         })
     }
 
@@ -127,6 +143,16 @@ impl Local {
     pub(crate) fn now(&self) -> u64 {
         let elapsed = self.limits.started.elapsed().as_millis();
         u64::try_from(elapsed).unwrap_or(u64::MAX)
+    }
+
+    /// Says it, unless the like was said a moment ago.
+    pub(crate) fn say_rarely(&self, say: impl FnOnce()) {
+        let now = Instant::now();
+        let said = self.said.get();
+        if said.is_none_or(|said| now.duration_since(said) >= SAY_AGAIN) {
+            self.said.set(Some(now));
+            say();
+        }
     }
 
     /// True for an address at which this sidecar itself listens.

@@ -162,4 +162,8 @@ pub struct WorkerLoad {
     pub clusters: BTreeMap<Arc<str>, ClusterLoad>,
     /// Endpoints whose ejection was seen, with their cluster.
     pub ejected: Vec<(Arc<str>, SocketAddr, EndpointId)>,
+    /// Downstream connections open now.
+    pub connections: usize,
+    /// Downstream connections that were too many.
+    pub connections_refused: u64,
 }

@@ -34,6 +34,7 @@ struct Books {
     /// Counts since the process's start, and the levels of the last collection.
     totals: BTreeMap<Arc<str>, EndpointLoad>,
     ejected: BTreeSet<Key>,
+    downstream: Downstream,
     /// The endpoints to report, and when each was last known or used.
     last_seen: BTreeMap<Key, Duration>,
 }
@@ -81,6 +82,15 @@ pub(super) struct Total {
     pub(super) cluster: Arc<str>,
     pub(super) load: EndpointLoad,
     pub(super) ejected: usize,
+}
+
+/// The downstream connections of all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Downstream {
+    /// Open now.
+    pub(super) connections: usize,
+    /// Refused since the process's start: there were too many.
+    pub(super) refused: u64,
 }
 
 impl Loads {
@@ -144,6 +154,11 @@ impl Loads {
         };
         books.totals.iter().map(total).collect()
     }
+
+    /// The downstream connections, for the metrics.
+    pub(super) fn downstream(&self) -> Downstream {
+        self.books.lock().downstream
+    }
 }
 
 impl Books {
@@ -157,7 +172,10 @@ impl Books {
             load.connections_active = 0;
         }
         self.ejected.clear();
+        self.downstream.connections = 0;
         for worker in loads {
+            self.downstream.connections += worker.connections;
+            self.downstream.refused += worker.connections_refused;
             for (cluster, endpoints) in worker.clusters {
                 for (address, load) in endpoints {
                     self.totals
@@ -211,6 +229,8 @@ mod tests {
         WorkerLoad {
             clusters: BTreeMap::from([(Arc::from("c"), BTreeMap::from([(address(), load)]))]),
             ejected: vec![(Arc::from("c"), address(), EndpointId(0))],
+            connections: 2,
+            connections_refused: 1,
         }
     }
 
@@ -231,6 +251,8 @@ mod tests {
         let line = &report["c"][&address()];
         assert_eq!(line.load.issued, 33);
         assert_eq!(line.load.requests_active, 1);
+        let downstream = loads.downstream();
+        assert_eq!((downstream.connections, downstream.refused), (4, 4));
         assert!(line.ejected);
         assert_eq!(loads.totals()[0].load.issued, 33);
         let again = loads.take_report();

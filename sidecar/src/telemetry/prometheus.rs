@@ -1,6 +1,6 @@
 //! The metrics as Prometheus reads them. By cluster, not by endpoint: endpoints come and go.
 
-use super::loads::{Loads, Total};
+use super::loads::{Downstream, Loads, Total};
 use crate::model::EndpointLoad;
 use segue_proto::names::metric::LATENCY_BOUNDS_US;
 use std::fmt::Write as _;
@@ -88,10 +88,10 @@ const FAMILIES: [Family; 10] = [
 
 /// All metrics.
 pub fn text(loads: &Loads, process: Process) -> String {
-    render(&loads.totals(), process)
+    render(&loads.totals(), loads.downstream(), process)
 }
 
-fn render(totals: &[Total], process: Process) -> String {
+fn render(totals: &[Total], downstream: Downstream, process: Process) -> String {
     let mut out = String::new();
     let mut gauge = |name: &str, help: &str, value: String| {
         head(&mut out, name, "gauge", help);
@@ -112,6 +112,19 @@ fn render(totals: &[Total], process: Process) -> String {
         "Since the process's start.",
         process.uptime.to_string(),
     );
+    gauge(
+        "segue_downstream_connections_active",
+        "Downstream connections open.",
+        downstream.connections.to_string(),
+    );
+    let name = "segue_downstream_connections_refused_total";
+    head(
+        &mut out,
+        name,
+        "counter",
+        "Downstream connections closed at once: a worker had --max-connections.",
+    );
+    line(&mut out, name, "", &downstream.refused.to_string());
     for family in FAMILIES {
         head(&mut out, family.name, family.kind, family.help);
         for total in totals {
@@ -189,7 +202,10 @@ fn line(out: &mut String, name: &str, labels: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::{Process, render};
-    use crate::{model::EndpointLoad, telemetry::loads::Total};
+    use crate::{
+        model::EndpointLoad,
+        telemetry::loads::{Downstream, Total},
+    };
     use std::sync::Arc;
 
     #[test]
@@ -210,10 +226,16 @@ mod tests {
             sequence: 7,
             uptime: 1.5,
         };
-        let text = render(&[total], process);
+        let downstream = Downstream {
+            connections: 3,
+            refused: 9,
+        };
+        let text = render(&[total], downstream, process);
         for expected in [
             "segue_control_plane_connected 1\n",
             "segue_snapshot_sequence 7\n",
+            "segue_downstream_connections_active 3\n",
+            "segue_downstream_connections_refused_total 9\n",
             "segue_upstream_requests_total{cluster=\"outbound|80|v1|a\\\"b\"} 2\n",
             "_bucket{cluster=\"outbound|80|v1|a\\\"b\",le=\"0.000256\"} 1\n",
             "_bucket{cluster=\"outbound|80|v1|a\\\"b\",le=\"0.000362\"} 2\n",

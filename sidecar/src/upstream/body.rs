@@ -3,6 +3,7 @@
 //! A peer may refuse a stream after it took the first bytes of the body. Until the response begins,
 //! what was read of a body is kept, up to [`REPLAY_LIMIT`] bytes: enough for a unary call.
 
+use super::Patience;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -49,6 +50,10 @@ struct State {
     attempt: u32,
     /// The client broke off.
     failed: bool,
+    /// With the body the client has announced.
+    patience: Option<Patience>,
+    /// It did not send what it had announced.
+    overdue: bool,
 }
 
 enum Kept {
@@ -74,14 +79,17 @@ pub(crate) enum BodyError {
     /// Another try reads the body now.
     #[error("the request is sent again elsewhere")]
     Superseded,
+    /// The client does not send what it announced.
+    #[error("the request's body takes too long")]
+    Overdue,
 }
 
 /// A request's body as it is seen beside the try that reads it.
 pub(crate) struct Replay(Option<Rc<Source>>);
 
 impl RequestBody {
-    /// Takes a client's body.
-    pub(crate) fn new(incoming: Incoming) -> (Self, Replay) {
+    /// Takes a client's body, which must come as `patience` says.
+    pub(crate) fn new(incoming: Incoming, patience: Option<Patience>) -> (Self, Replay) {
         if incoming.is_end_stream() {
             return (Self::Empty, Replay(None));
         }
@@ -93,6 +101,8 @@ impl RequestBody {
             keeping: true,
             attempt: 0,
             failed: false,
+            patience,
+            overdue: false,
         })));
         let reader = Reader {
             source: Rc::clone(&source),
@@ -132,6 +142,12 @@ impl Replay {
         source.is_some_and(|source| source.0.borrow().failed)
     }
 
+    /// True where the client did not send what it had announced.
+    pub(crate) fn is_overdue(&self) -> bool {
+        let source = self.0.as_ref();
+        source.is_some_and(|source| source.0.borrow().overdue)
+    }
+
     /// The response began: nothing needs to be kept any more.
     pub(crate) fn stop(&self) {
         if let Some(source) = &self.0 {
@@ -153,7 +169,15 @@ impl State {
         if !self.keeping && !self.kept.is_empty() {
             self.let_go(next);
         }
-        let frame = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            return self.poll_overdue(cx);
+        };
+        if let Some(patience) = &mut self.patience {
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok());
+            let data = data.and_then(|frame| frame.data_ref());
+            patience.moved(data.map_or(0, Bytes::len));
+        }
+        let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 self.failed = true;
@@ -167,6 +191,19 @@ impl State {
             self.whole = false;
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn poll_overdue(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(patience) = &mut self.patience else {
+            return Poll::Pending;
+        };
+        std::task::ready!(patience.poll_over(cx));
+        self.failed = true;
+        self.overdue = true;
+        Poll::Ready(Some(Err(BodyError::Overdue)))
     }
 
     fn keep(&mut self, frame: &Frame<Bytes>, next: &mut usize) {

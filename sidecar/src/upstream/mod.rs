@@ -10,11 +10,13 @@ mod connect;
 mod error;
 mod http1;
 mod http2;
+mod patience;
 mod pool;
 
 pub(crate) use body::{Replay, RequestBody};
 pub(crate) use connect::{ConnectError, KEEPALIVE, connect};
 pub(crate) use error::SendError;
+pub(crate) use patience::Patience;
 pub(crate) use pool::{Key, Lease, Pool, Target};
 
 use hyper::rt::Executor;

@@ -49,8 +49,12 @@ pub struct Settings {
     pub started: std::time::Instant,
     /// How long to wait for a client's first bytes before trying whether the server speaks first.
     pub detect_timeout: Duration,
-    /// How long an HTTP/1 request's head may take from its first byte to its last.
+    /// How long a request's head may take from its first byte to its last.
     pub request_head_timeout: Duration,
+    /// How long a client may leave what it owes, or what it is sent, where it is.
+    pub stream_idle_timeout: Duration,
+    /// How many downstream connections may be open.
+    pub max_connections: usize,
     /// How long a request waits for the control plane's answer to a question.
     pub on_demand_timeout: Duration,
     /// A drain is over once nothing happened for this time.
@@ -68,6 +72,8 @@ impl Settings {
             started: started.into(),
             detect_timeout: Duration::from_millis(100),
             request_head_timeout: Duration::from_secs(10),
+            stream_idle_timeout: Duration::from_secs(300),
+            max_connections: 10_000,
             on_demand_timeout: Duration::from_millis(100),
             quiet: Duration::from_secs(1),
         }
@@ -96,6 +102,8 @@ pub fn spawn(
         started: settings.started,
         detect: settings.detect_timeout,
         request_head: settings.request_head_timeout,
+        stream_idle: settings.stream_idle_timeout,
+        max_connections: settings.max_connections,
         on_demand: settings.on_demand_timeout,
         quiet: settings.quiet,
         own: own_addresses(&settings)?,
@@ -162,10 +170,12 @@ fn carry_out(local: &Rc<Local>, command: Command) {
             answer(applied, ());
         }
         Command::CollectLoad(load) => {
-            let collected = local
+            let mut collected = local
                 .load
                 .borrow_mut()
                 .collect(&local.snapshot(), local.now());
+            collected.connections = local.connections.count();
+            collected.connections_refused = local.connections.take_refused();
             answer(load, collected);
         }
         Command::ListConnections(list) => answer(list, local.connections.list()),

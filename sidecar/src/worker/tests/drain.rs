@@ -190,6 +190,8 @@ fn the_drain_waits_until_a_client_has_taken_all_of_its_answer() {
         detect: LONG,
         on_demand: LONG,
         request_head: Duration::from_secs(10),
+        stream_idle: Duration::from_secs(300),
+        max_connections: 100,
         quiet: Duration::ZERO,
         own: Vec::new(),
     };
@@ -200,7 +202,7 @@ fn the_drain_waits_until_a_client_has_taken_all_of_its_answer() {
         let serving = Rc::clone(&local);
         spawn_local(async move {
             let peer = ([127, 0, 0, 1], 1).into();
-            let entry = serving.connections.open(false, peer, None);
+            let entry = serving.connections.open(false, peer, None).unwrap();
             crate::http::serve(&serving, &entry, stream, Protocol::Http1).await;
         });
         let request = b"GET / HTTP/1.1\r\nhost: checkout.shop\r\n\r\n";

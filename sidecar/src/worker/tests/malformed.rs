@@ -167,3 +167,53 @@ async fn a_malformed_body_is_the_clients_fault_and_not_the_endpoints() {
     let numbers = load.clusters.values().next().unwrap().values().next();
     assert_eq!(numbers.unwrap().errors.total(), 0);
 }
+
+/// What a client is told where the application answers its request with these bytes.
+async fn told(answer: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut head).await.unwrap();
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            // The connection is left open: only the framing says where the answer ends.
+            tokio::spawn(async move { stream.read_buf(&mut head).await });
+        }
+    });
+    let sidecar = Sidecar::start(Mesh::single(address).snapshot());
+    let request = "GET / HTTP/1.1\r\nhost: checkout.shop\r\nconnection: close\r\n\r\n";
+    let told = sidecar.raw(request.as_bytes());
+    tokio::time::timeout(super::LONG, told).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_application_that_answers_what_is_not_http_is_a_bad_gateway() {
+    for bad in [
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+        "HTTP/1.1 200 OK\r\na: b\0c\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\nabc",
+        "hello\r\n\r\n",
+    ] {
+        let told = told(bad).await;
+        assert!(told.starts_with("HTTP/1.1 502"), "{bad:?} gave {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_follows_an_answer_is_not_taken_for_a_part_of_it_or_for_the_next() {
+    for odd in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\n\r\nsmuggled",
+        "HTTP/1.1 204 No Content\r\n\r\nsmuggled",
+        "HTTP/1.1 304 Not Modified\r\ncontent-length: 8\r\n\r\nsmuggled",
+        "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\nsmuggled",
+    ] {
+        let told = told(odd).await;
+        assert!(!told.contains("smuggled"), "{odd:?} gave {told:?}");
+        assert!(!told.contains(" 502 "), "{odd:?} gave {told:?}");
+    }
+}
