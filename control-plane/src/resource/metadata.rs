@@ -1,4 +1,4 @@
-//! `metadata`: of it only names and labels concern us; the rest may stand there.
+//! `metadata`: of it only names, labels and some annotations concern us; the rest may stand there.
 
 use super::check::{Checks, is_dns_label, is_dns_subdomain};
 use crate::model::Key;
@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// The namespace of documents that name none.
 const DEFAULT_NAMESPACE: &str = "default";
+/// The annotation that keeps sidecars from placing requests.
+const PLACE: &str = "segue.dev/place";
 
 /// The part of Kubernetes' `ObjectMeta` that we read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +22,9 @@ pub struct Metadata {
     /// The labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// The annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Metadata {
@@ -29,6 +34,21 @@ impl Metadata {
             self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE),
             &self.name,
         )
+    }
+
+    /// Whether the sidecars of its instances may place requests (`segue.dev/place`); by default yes.
+    pub(super) fn place(&self, checks: &mut Checks) -> bool {
+        match self.annotations.get(PLACE).map(String::as_str) {
+            None | Some("on") => true,
+            Some("off") => false,
+            Some(other) => {
+                checks.fail(
+                    format!("metadata.annotations[{PLACE}]"),
+                    format!("{other:?} is neither \"on\" nor \"off\""),
+                );
+                false
+            }
+        }
     }
 
     /// Names that are to stand in host names, so labels.

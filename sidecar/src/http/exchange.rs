@@ -14,7 +14,9 @@ use crate::{
     affinity::{self, Placement},
     balance::Outcome,
     local::Current,
-    model::{Action, NetworkFilter, Route, RouteConfiguration, Snapshot, VirtualHost},
+    model::{
+        Action, Cluster, Discovery, NetworkFilter, Route, RouteConfiguration, Snapshot, VirtualHost,
+    },
     store::Question,
     upstream::{Protocol, RequestBody},
 };
@@ -249,19 +251,50 @@ async fn forward<'h>(
     let Some(placement) = affinity::place(host, route, &mut |below| local.draw(below)) else {
         return Ok((route, None, None));
     };
+    let added = || {
+        let chosen = placement.drawn.map(|drawn| &drawn.request_headers);
+        route
+            .request_headers
+            .iter()
+            .chain(chosen.into_iter().flatten())
+    };
     if let Some(head) = &mut exchange.call.head {
-        for header in &route.request_headers {
+        for name in &route.removed_request_headers {
+            head.headers.remove(name);
+        }
+        for header in added() {
             head.headers
                 .insert(header.name.clone(), header.value.clone());
         }
     }
     exchange.call.pinned = placement.pinned;
     exchange.call.deadline = route.timeout.map(|limit| exchange.started + limit);
-    let sent = attempt::send(&mut exchange.call, placement.cluster, host.retry).await?;
+    let call = &mut exchange.call;
+    let sent = match attempt::send(call, placement.cluster, host.retry).await {
+        Ok(sent) => sent,
+        Err(refusal) => {
+            let Some(application) = stand_in(call, host, placement.cluster) else {
+                return Err(refusal);
+            };
+            if let Some(head) = &mut call.head {
+                for header in added() {
+                    head.headers.remove(&header.name);
+                }
+            }
+            attempt::send(call, application, host.retry).await?
+        }
+    };
     if placement.pinned {
         sent.in_flight.pinned();
     }
     Ok((route, Some(placement), Some(sent)))
+}
+
+/// The Pod's own application, for a request that came in and was to be forwarded to other instances,
+/// none of which could be reached.
+fn stand_in<'h>(call: &Call<'_>, host: &'h VirtualHost, tried: &Cluster) -> Option<&'h Cluster> {
+    let is_forwarded = call.client.entry.inbound && tried.discovery == Discovery::Endpoints;
+    (is_forwarded && call.is_unsent()).then(|| host.own_application())?
 }
 
 /// Sends the response on.
@@ -296,8 +329,7 @@ fn finish(
         sent.lease.idle_timeout(timeout);
     }
     headers::strip(&mut head.headers, upgrade.is_some());
-    let served = sent.endpoint.and_then(|one| one.version.as_deref());
-    if affinity::decorate(&mut head.headers, host, route, placement, served) {
+    if affinity::decorate(&mut head.headers, host, route, placement, sent.version) {
         sent.in_flight.began_session();
     }
     if let (Some(downstream), Some(upstream)) = (upgrade, head.extensions.remove::<OnUpgrade>()) {

@@ -21,6 +21,8 @@ mod faults;
 mod mesh;
 mod nats;
 mod outcome;
+mod outside;
+mod placing;
 mod plain;
 mod policy;
 mod run;
