@@ -137,6 +137,8 @@ impl Mesh {
             "segue-lab-app".into(),
             "--version".into(),
             version.into(),
+            "--name".into(),
+            name.clone().into(),
             "--http".into(),
             bound(8080).into(),
             "--tcp".into(),

@@ -52,11 +52,10 @@ struct Dealt {
 }
 
 impl Ready {
-    /// Adds an instance once it answers its probe, which its sidecar leaves alone.
+    /// Adds an instance once its sidecar places requests: it sets cookies.
     pub(crate) async fn add(&self, name: &str, version: &str, address: IpAddr) {
         let begun = Instant::now();
-        while !matches!(ask(address, "/ready", "", None).await, Ok(answer) if answer.status == 200)
-        {
+        while !matches!(ask(address, "", None).await, Ok(answer) if answer.cookie.is_some()) {
             assert!(begun.elapsed() < TIMEOUT, "{name} does not get ready");
             sleep(Duration::from_millis(20)).await;
         }
@@ -232,7 +231,7 @@ impl Session {
         let id = format!("outside-{}-{number}", self.number);
         let instance = self.ready.next();
         let sent = unix_ms();
-        let asked = ask(instance.address, "/", &id, self.cookie.as_deref());
+        let asked = ask(instance.address, &id, self.cookie.as_deref());
         let asked = timeout(TIMEOUT, asked).await;
         let at = unix_ms();
         let mut said = self.said.lock();
@@ -308,12 +307,7 @@ struct Answer {
 }
 
 /// One request over a connection of its own.
-async fn ask(
-    address: IpAddr,
-    path: &str,
-    id: &str,
-    cookie: Option<&str>,
-) -> std::io::Result<Answer> {
+async fn ask(address: IpAddr, id: &str, cookie: Option<&str>) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(SocketAddr::new(address, HTTP_PORT)).await?;
     let cookie = cookie.map_or_else(String::new, |cookie| format!("cookie: {cookie}\r\n"));
     let id = match id {
@@ -321,7 +315,7 @@ async fn ask(
         id => format!("x-lab-request: {id}\r\n"),
     };
     let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: checkout.example.com\r\n{id}{cookie}connection: close\r\n\r\n"
+        "GET / HTTP/1.1\r\nhost: checkout.example.com\r\n{id}{cookie}connection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
     let mut text = String::new();
