@@ -25,6 +25,7 @@ mod outside;
 mod placing;
 mod plain;
 mod policy;
+mod ready;
 mod run;
 mod sink;
 mod table;

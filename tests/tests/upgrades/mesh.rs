@@ -1,6 +1,6 @@
 //! A mesh in the lab: a control plane, services with instances of some versions, clients with load.
 
-use super::{outside::Ready, policy::Policy};
+use super::{policy::Policy, ready::Ready};
 use nix::libc::{SIGUSR1, SIGUSR2};
 use segue_cli::lab::{
     self, ControlPlane, ControlPlaneSpec, Lab, Mode, Pod, PodSpec, SidecarSpec, app::seen,

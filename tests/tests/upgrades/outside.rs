@@ -1,28 +1,22 @@
 //! Clients without a sidecar: each request is a connection of its own to the next ready instance, whatever its
 //! version, as kube-proxy deals them out. Sessions keep the cookies that they are given.
 
-use super::mesh::unix_ms;
+use super::{
+    mesh::unix_ms,
+    ready::{Answer, Instance, Ready, TIMEOUT, ask},
+};
 use parking_lot::Mutex;
 use segue_cli::demo::{
     interval,
     load::{Begun, Event, Kind, Known, Report},
 };
 use segue_proto::control::{Transition, UpgradeStatus};
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     task::JoinSet,
     time::{Instant, interval_at, sleep, timeout},
 };
 
-/// As long as other clients wait.
-const TIMEOUT: Duration = Duration::from_secs(8);
 /// Between two requests of a session.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Requests of a session that does not last.
@@ -31,52 +25,6 @@ const SHORT: u32 = 4;
 const LASTING: u64 = 20;
 /// Between the beginnings of two sessions.
 const BEGINS: Duration = Duration::from_millis(20);
-const HTTP_PORT: u16 = 8080;
-
-/// An instance that may be dealt a request.
-#[derive(Debug, Clone)]
-struct Instance {
-    name: String,
-    version: String,
-    address: IpAddr,
-}
-
-/// The ready instances of a service.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ready(Arc<Mutex<Dealt>>);
-
-#[derive(Debug, Default)]
-struct Dealt {
-    instances: Vec<Instance>,
-    next: usize,
-}
-
-impl Ready {
-    /// Adds an instance once its sidecar places requests: it sets cookies.
-    pub(crate) async fn add(&self, name: &str, version: &str, address: IpAddr) {
-        let begun = Instant::now();
-        while !matches!(ask(address, "", None).await, Ok(answer) if answer.cookie.is_some()) {
-            assert!(begun.elapsed() < TIMEOUT, "{name} does not get ready");
-            sleep(Duration::from_millis(20)).await;
-        }
-        self.0.lock().instances.push(Instance {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            address,
-        });
-    }
-
-    /// Takes an instance out.
-    pub(crate) fn remove(&self, name: &str) {
-        self.0.lock().instances.retain(|one| one.name != name);
-    }
-
-    fn next(&self) -> Instance {
-        let mut dealt = self.0.lock();
-        dealt.next += 1;
-        dealt.instances[dealt.next % dealt.instances.len()].clone()
-    }
-}
 
 /// What the clients saw.
 #[derive(Debug, Default)]
@@ -180,13 +128,13 @@ impl Account {
             let all = u32::try_from(sessions.len()).unwrap();
             let on_new = sessions.iter().filter(|one| one.version == new).count();
             let on_new = u32::try_from(on_new).unwrap();
-            let weight = u32::try_from(line.weight).unwrap();
-            let (low, high) = interval::region(all, weight);
+            let (low, high) = interval::region(all, line.weight);
             assert!(
                 (low..=high).contains(&on_new),
-                "at {weight}: {on_new} of {all} sessions began on {new}, not {low} to {high}"
+                "at {}: {on_new} of {all} sessions began on {new}, not {low} to {high}",
+                line.weight
             );
-            steps.push((weight, all, on_new));
+            steps.push((line.weight, all, on_new));
         }
         steps
     }
@@ -295,48 +243,4 @@ impl Session {
             self.cookie = answer.cookie;
         }
     }
-}
-
-/// An answer, as far as it matters here.
-struct Answer {
-    status: u16,
-    version: Option<String>,
-    instance: Option<String>,
-    cookie: Option<String>,
-    text: String,
-}
-
-/// One request over a connection of its own.
-async fn ask(address: IpAddr, id: &str, cookie: Option<&str>) -> std::io::Result<Answer> {
-    let mut stream = TcpStream::connect(SocketAddr::new(address, HTTP_PORT)).await?;
-    let cookie = cookie.map_or_else(String::new, |cookie| format!("cookie: {cookie}\r\n"));
-    let id = match id {
-        "" => String::new(),
-        id => format!("x-lab-request: {id}\r\n"),
-    };
-    let request = format!(
-        "GET / HTTP/1.1\r\nhost: checkout.example.com\r\n{id}{cookie}connection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
-    let header = |name: &str| {
-        let mut lines = text.lines().take_while(|line| !line.is_empty());
-        lines.find_map(|line| {
-            let (found, value) = line.split_once(": ")?;
-            found.eq_ignore_ascii_case(name).then(|| value.to_owned())
-        })
-    };
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    let cookie = header("set-cookie");
-    Ok(Answer {
-        status: status.ok_or(std::io::ErrorKind::UnexpectedEof)?,
-        version: header("x-lab-version"),
-        instance: header("x-lab-instance"),
-        cookie: cookie.map(|all| all.split(';').next().unwrap_or_default().to_owned()),
-        text,
-    })
 }

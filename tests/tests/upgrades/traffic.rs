@@ -3,8 +3,9 @@
 use super::{
     mesh::{Mesh, address_of, is_applied},
     outcome::{Evidence, Outcome},
-    outside::{Account, Outside, Ready},
+    outside::{Account, Outside},
     policy::Policy,
+    ready::Ready,
 };
 use segue_cli::{
     demo::load::Report,

@@ -55,6 +55,26 @@ fn cookie(version: &str) -> Vec<Header> {
     }]
 }
 
+/// v2's cluster, with one endpoint or none.
+fn version_2(address: Option<SocketAddr>) -> Arc<Cluster> {
+    let endpoint = |address| Endpoint {
+        id: EndpointId(0),
+        address,
+        weight: 1,
+        priority: 0,
+        health: Health::Healthy,
+        version: Some("v2".into()),
+        state: Arc::default(),
+    };
+    Arc::new(Cluster {
+        name: "outbound|80|v2|checkout.shop.svc.cluster.local".into(),
+        version: Some("v2".into()),
+        discovery: Discovery::Endpoints,
+        endpoints: address.into_iter().map(endpoint).collect(),
+        ..(*passthrough_cluster()).clone()
+    })
+}
+
 /// v2 at `other` gets all new sessions; v1 is the application at `own`.
 fn snapshot(own: SocketAddr, other: Option<SocketAddr>) -> Snapshot {
     let mut inbound = (*listener("virtualInbound", own.port())).clone();
@@ -69,22 +89,7 @@ fn snapshot(own: SocketAddr, other: Option<SocketAddr>) -> Snapshot {
         ..(**application).clone()
     });
     to_application.action = Action::Cluster(Arc::clone(&application));
-    let endpoint = |address| Endpoint {
-        id: EndpointId(0),
-        address,
-        weight: 1,
-        priority: 0,
-        health: Health::Healthy,
-        version: Some("v2".into()),
-        state: Arc::default(),
-    };
-    let new = Arc::new(Cluster {
-        name: "outbound|80|v2|checkout.shop.svc.cluster.local".into(),
-        version: Some("v2".into()),
-        discovery: Discovery::Endpoints,
-        endpoints: other.into_iter().map(endpoint).collect(),
-        ..(*passthrough_cluster()).clone()
-    });
+    let new = version_2(other);
     let mut placed = to_application.clone();
     placed.headers = vec![HeaderMatcher {
         name: MARK,
