@@ -87,3 +87,34 @@ impl Metadata {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::resource::ServiceDocument;
+
+    /// Whether the sidecars of a Service's instances may place requests.
+    fn place(annotations: &serde_json::Value, cluster_ip: &str) -> Result<bool, String> {
+        let document = serde_json::json!({
+            "metadata": {"name": "checkout", "annotations": annotations},
+            "spec": {"selector": {"app": "checkout"}, "ports": [{"port": 80}], "clusterIP": cluster_ip},
+        });
+        let document: ServiceDocument = serde_json::from_value(document).unwrap();
+        let read = document.read().map(|service| service.place);
+        read.map_err(|errors| errors[0].to_string())
+    }
+
+    #[test]
+    fn placing_is_turned_off_by_an_annotation_and_never_on_for_headless_services() {
+        let said = |value: &str| serde_json::json!({"segue.dev/place": value, "other": "x"});
+        assert_eq!(place(&serde_json::json!({}), "10.96.0.1"), Ok(true));
+        assert_eq!(place(&serde_json::json!({}), ""), Ok(true));
+        assert_eq!(place(&said("on"), "10.96.0.1"), Ok(true));
+        assert_eq!(place(&said("off"), "10.96.0.1"), Ok(false));
+        assert_eq!(place(&said("on"), "None"), Ok(false));
+        let wrong = place(&said("no"), "10.96.0.1").unwrap_err();
+        assert_eq!(
+            wrong,
+            "metadata.annotations[segue.dev/place]: \"no\" is neither \"on\" nor \"off\""
+        );
+    }
+}
