@@ -95,6 +95,9 @@ pub mod metric {
     ];
 }
 
+/// Says of a request that a mesh proxy has chosen its version: the instance that gets it serves it.
+pub const PLACED_HEADER: &str = "x-segue-placed";
+
 /// What a version's control group appends to the version id in a cluster's name:
 /// `outbound|80|v1.control|host`.
 pub const CONTROL_SUFFIX: &str = ".control";

@@ -5,7 +5,7 @@
 ///
 /// Both tails hold at most 0.005 %. Exact, by summing the distribution, so that it holds for small
 /// counts and small shares too.
-pub(super) fn region(trials: u32, basis_points: u32) -> (u32, u32) {
+pub fn region(trials: u32, basis_points: u32) -> (u32, u32) {
     const TAIL: f64 = 0.000_05;
     if basis_points == 0 {
         return (0, 0);

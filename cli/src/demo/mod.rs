@@ -12,7 +12,7 @@ mod course;
 mod evidence;
 mod follow;
 mod frame;
-mod interval;
+pub mod interval;
 mod judge;
 pub mod load;
 mod manifests;

@@ -56,6 +56,8 @@ pub(super) fn view(parts: &Parts<'_>) -> ServiceView {
         },
         check_every: parts.policy.health.interval,
         affinity: affinity(&parts.service.key, parts.policy, parts.now),
+        placed: parts.service.place
+            && (parts.run.is_some() || parts.policy.affinity != Affinity::None),
     }
 }
 

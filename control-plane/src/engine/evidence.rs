@@ -169,9 +169,9 @@ impl Gathered {
             Place::Instances => &mut self.instance_requests,
         };
         requests.add(side, sample.ended());
-        if place == Place::Clients {
-            self.new_sessions.add(side, sample.new_sessions);
-        }
+        // Where a session began, it began once: a client's proxy placed it, or, for a client without
+        // one, the instance's.
+        self.new_sessions.add(side, sample.new_sessions);
     }
 
     fn group(&mut self, place: Place, side: Side) -> &mut Tally {
@@ -235,8 +235,8 @@ impl Engine {
             .or_insert_with(|| Gathered::new(now));
         if said.place == Place::Clients {
             gathered.clients_report |= sample.ended() > 0;
-            gathered.sessions.add(side, sample.new_sessions);
         }
+        gathered.sessions.add(side, sample.new_sessions);
         let Some(since) = since.filter(|since| run.is_analysed_since(*since)) else {
             return;
         };

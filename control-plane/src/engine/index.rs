@@ -88,6 +88,21 @@ impl Index {
             .is_some_and(|instance| ports.iter().any(|p| instance.port_of(p) == port))
     }
 
+    /// The services whose traffic a workload answers on a port, each with the workload's version.
+    pub(super) fn served_on(
+        &self,
+        workload: &WorkloadKey,
+        port: u16,
+    ) -> impl Iterator<Item = (ServiceKey, VersionId)> {
+        let services = self.services_of(workload).iter();
+        services.filter_map(move |service| {
+            let mut instances = self.instances(service).iter();
+            let instance = instances.find(|instance| instance.key == *workload)?;
+            self.serves_on(service, workload, port)
+                .then(|| (service.clone(), instance.version.clone()))
+        })
+    }
+
     /// The services that select a workload.
     pub(super) fn services_of(&self, workload: &WorkloadKey) -> &[ServiceKey] {
         self.services.get(workload).map_or(&[], Vec::as_slice)

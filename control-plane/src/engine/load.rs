@@ -74,7 +74,7 @@ impl Loads {
             let Ok(cluster) = endpoint.cluster.parse::<ClusterName>() else {
                 continue;
             };
-            self.note_session(&cluster, endpoint, sample.at, index);
+            self.note_session(&cluster, endpoint, sample, index);
             if let Some(instance) = instance_of(&cluster, endpoint, sample, index) {
                 mentioned.entry(instance).or_default().add(endpoint);
             }
@@ -114,22 +114,30 @@ impl Loads {
     fn note_session(
         &mut self,
         cluster: &ClusterName,
-        sample: &EndpointSample,
-        at: Timestamp,
+        endpoint: &EndpointSample,
+        sample: &LoadSample,
         index: &Index,
     ) {
-        let told = sample.pinned_requests.max(sample.new_sessions);
-        if told == 0 && sample.issued == 0 {
-            return;
-        }
-        let ClusterName::Outbound { version, host, .. } = cluster else {
-            return;
-        };
-        if let Some(service) = service_of(host) {
-            let key = (service, VersionId::from(split_control(version).0));
-            if index.has(&key.0, &key.1) {
-                self.sessions.insert(key, at);
+        let told = endpoint.pinned_requests.max(endpoint.new_sessions);
+        match cluster {
+            ClusterName::Outbound { version, host, .. } if told > 0 || endpoint.issued > 0 => {
+                let Some(service) = service_of(host) else {
+                    return;
+                };
+                let version = VersionId::from(split_control(version).0);
+                if index.has(&service, &version) {
+                    self.sessions.insert((service, version), sample.at);
+                }
             }
+            // Of a client without a sidecar: the instance's own has placed it.
+            ClusterName::Inbound { port } if told > 0 => {
+                let own = sample.workload.iter();
+                let served = own.flat_map(|own| index.served_on(own, *port));
+                for key in served {
+                    self.sessions.insert(key, sample.at);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -356,6 +364,23 @@ mod tests {
         loads.record(&report("shop/web", 5, vec![endpoint(OUTBOUND, 0)]), &index);
         assert_eq!(loads.activity(&key, true, at(99)).last_report, None);
         assert_eq!(loads.activity(&key, false, at(99)).last_report, Some(at(5)));
+    }
+
+    #[test]
+    fn a_session_that_an_instances_own_proxy_placed_is_one_of_its_version() {
+        let (mut loads, index, _) = fixture();
+        let session =
+            |loads: &Loads| loads.last_session(&ServiceKey::new("shop", "checkout"), &"v1".into());
+        let mut own = endpoint("inbound|8080||", 1);
+        own.issued = 3;
+        loads.record(&report("shop/a-0", 4, vec![own.clone()]), &index);
+        assert_eq!(session(&loads), None);
+        own.pinned_requests = 1;
+        loads.record(&report("shop/a-0", 5, vec![own.clone()]), &index);
+        assert_eq!(session(&loads), Some(at(5)));
+        own.cluster = "inbound|9999||".to_owned();
+        loads.record(&report("shop/a-0", 6, vec![own]), &index);
+        assert_eq!(session(&loads), Some(at(5)));
     }
 
     #[test]

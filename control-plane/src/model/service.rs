@@ -15,6 +15,10 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The address that clients connect to; None: headless, or reached by name alone.
     pub cluster_ip: Option<IpAddr>,
+    /// Its instances' sidecars may place requests that no mesh proxy has placed: it is not headless,
+    /// and nobody has forbidden it (`segue.dev/place: "off"`).
+    #[serde(default)]
+    pub place: bool,
 }
 
 /// One port of a Service.
@@ -66,6 +70,9 @@ pub struct Workload {
     pub zone: Option<String>,
     /// How to tell that it is ready.
     pub readiness: Option<Probe>,
+    /// Nobody has forbidden its sidecar to place requests (`segue.dev/place: "off"`).
+    #[serde(default)]
+    pub place: bool,
 }
 
 impl Workload {

@@ -29,6 +29,9 @@ pub struct ServiceView {
     pub check_every: Duration,
     /// Session affinity, where a policy asks for it.
     pub affinity: Option<CookieAffinity>,
+    /// Its instances' sidecars place requests that no mesh proxy has placed: those of clients
+    /// without a sidecar.
+    pub placed: bool,
 }
 
 /// One instance as proxies are to see it.

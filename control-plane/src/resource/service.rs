@@ -97,6 +97,7 @@ impl ServiceDocument {
         let mut checks = Checks::default();
         self.metadata.check_label(&mut checks);
         let cluster_ip = self.cluster_ip(&mut checks);
+        let place = self.metadata.place(&mut checks) && !self.is_headless();
         let ports: Vec<ServicePort> = self
             .spec
             .ports
@@ -111,7 +112,13 @@ impl ServiceDocument {
             selector: self.spec.selector.clone(),
             ports,
             cluster_ip,
+            place,
         })
+    }
+
+    /// Its clients choose an instance by its own name, and are to get that one.
+    fn is_headless(&self) -> bool {
+        self.spec.cluster_ip.as_deref() == Some("None")
     }
 
     fn cluster_ip(&self, checks: &mut Checks) -> Option<IpAddr> {

@@ -51,6 +51,7 @@ impl WorkloadDocument {
     pub fn read(&self) -> Result<Workload, Vec<FieldError>> {
         let mut checks = Checks::default();
         self.metadata.check(&mut checks);
+        let place = self.metadata.place(&mut checks);
         check_version(&self.spec.version, "spec.version", &mut checks);
         let address = self.address(&mut checks);
         for (name, port) in &self.spec.ports {
@@ -74,6 +75,7 @@ impl WorkloadDocument {
             ports: self.spec.ports.clone(),
             zone: self.spec.zone.clone().filter(|zone| !zone.is_empty()),
             readiness,
+            place,
         })
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Make {
     /// Basis points of the first version's sessions that are let go.
     pub(crate) released: u16,
     pub(crate) states: Vec<InstanceState>,
+    /// Instances' sidecars place requests.
+    pub(crate) placed: bool,
 }
 
 impl Make {
@@ -47,6 +49,7 @@ impl Make {
             control: false,
             released: 0,
             states: Vec::new(),
+            placed: false,
         }
     }
 
@@ -73,6 +76,7 @@ impl Make {
                 })
                 .collect(),
             cluster_ip: Some(Ipv4Addr::new(10, 96, 0, self.ip).into()),
+            place: true,
         };
         let ids: Vec<&String> = self.versions.iter().map(|(id, ..)| id).collect();
         Arc::new(ServiceView {
@@ -100,6 +104,7 @@ impl Make {
                     }),
                 })
                 .collect(),
+            placed: self.placed,
             affinity: self.sessions.then(|| CookieAffinity {
                 name: "segue-1".to_owned(),
                 path: "/".to_owned(),
@@ -126,6 +131,7 @@ impl Make {
                         ports: BTreeMap::new(),
                         zone: Some("a".to_owned()),
                         readiness: None,
+                        place: true,
                     }),
                     state: state.unwrap_or(InstanceState::Ready),
                 });

@@ -8,7 +8,7 @@
 use super::translate::{
     ClientKind, Node, Resource, ResourceType,
     cluster::{self, Dialect},
-    endpoints, health, listener, route,
+    endpoints, health, listener, placing, route,
 };
 use crate::model::{Generation, ServiceKey, ServicePort, ServiceView, WorkloadKey, World};
 use envoy_types::pb::envoy::service::health::v3::HealthCheckSpecifier;
@@ -44,6 +44,7 @@ pub struct Snapshot {
 enum Shaped {
     Outbound(ClientKind),
     Inbound(WorkloadKey),
+    InboundRoutes(WorkloadKey, u16),
     Api(ServiceKey, u16),
     Routes { port: u16, namespace: String },
     GrpcRoutes(ServiceKey, u16),
@@ -189,7 +190,7 @@ impl Snapshot {
                 services
                     .flat_map(|service| service.clusters(node.kind).values().cloned())
                     .chain([self.passthrough.clone(), self.black_hole.clone()])
-                    .chain(own.map(|(port, http)| cluster::inbound(port, http)))
+                    .chain(own.filter_map(|(port, _)| self.inbound(node, port)))
                     .collect()
             }
             ResourceType::Endpoints => services
@@ -202,7 +203,14 @@ impl Snapshot {
             ResourceType::Route => self
                 .http_ports
                 .iter()
-                .filter_map(|port| self.routes(node, &port.to_string()))
+                .map(u16::to_string)
+                .chain(
+                    self.own_ports(node)
+                        .into_iter()
+                        .filter(|(_, http)| *http)
+                        .map(|(port, _)| ClusterName::Inbound { port }.to_string()),
+                )
+                .filter_map(|name| self.routes(node, &name))
                 .collect(),
             ResourceType::VirtualHost => Vec::new(),
         }
@@ -246,13 +254,16 @@ impl Snapshot {
                 let canonical = self.addresses.get(&(address, port))?;
                 self.cluster(node, canonical)
             }
-            ClusterName::Inbound { port } => self
-                .own_ports(node)
-                .get(&port)
-                .map(|http| cluster::inbound(port, *http)),
+            ClusterName::Inbound { port } => self.inbound(node, port),
             ClusterName::Passthrough => Some(self.passthrough.clone()),
             ClusterName::BlackHole => Some(self.black_hole.clone()),
         }
+    }
+
+    fn inbound(&self, node: &Node, port: u16) -> Option<Arc<Resource>> {
+        let http = *self.own_ports(node).get(&port)?;
+        let workload = self.world.workloads.get(node.workload.as_ref()?)?;
+        Some(cluster::inbound(port, http, &workload.version))
     }
 
     fn listener(&self, node: &Node, name: &str) -> Option<Arc<Resource>> {
@@ -290,6 +301,9 @@ impl Snapshot {
                 }
             });
         }
+        if let Ok(ClusterName::Inbound { port }) = name.parse() {
+            return self.inbound_routes(node, port);
+        }
         let (service, port) = self.grpc_target(name)?;
         let key = &service.view.service.key;
         Some(self.shaped(Shaped::GrpcRoutes(key.clone(), port.port), || {
@@ -300,6 +314,26 @@ impl Snapshot {
             let host = route::virtual_host(&service.view, port, shape);
             let message = route::configuration(name, vec![host]);
             Resource::new(name, &message, vec![key.clone()])
+        }))
+    }
+
+    /// The routes of the asker's own application.
+    fn inbound_routes(&self, node: &Node, port: u16) -> Option<Arc<Resource>> {
+        if !*self.own_ports(node).get(&port)? {
+            return None;
+        }
+        let workload = self.world.workloads.get(node.workload.as_ref()?)?;
+        let shape = Shaped::InboundRoutes(workload.key.clone(), port);
+        Some(self.shaped(shape, || {
+            let services = self.selected_by.get(&workload.key).into_iter().flatten();
+            let served: Vec<placing::Served<'_>> = services
+                .filter_map(|key| {
+                    let view = &*self.services.get(key)?.view;
+                    let port = http_ports(view).find(|p| workload.port_of(p) == port)?;
+                    Some((view, port))
+                })
+                .collect();
+            placing::inbound(workload, port, &served)
         }))
     }
 

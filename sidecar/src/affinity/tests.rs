@@ -31,6 +31,7 @@ fn route(action: Action, headers: Vec<HeaderMatcher>, response_headers: Vec<Head
         path: PathMatch::Prefix("/".into()),
         headers,
         action,
+        removed_request_headers: Vec::new(),
         request_headers: Vec::new(),
         response_headers,
         timeout: None,
@@ -42,6 +43,7 @@ fn host() -> VirtualHost {
     let weighted = |version, weight, token| WeightedCluster {
         cluster: cluster(version),
         weight,
+        request_headers: Vec::new(),
         response_headers: cookie(token),
     };
     let token = HeaderMatcher {

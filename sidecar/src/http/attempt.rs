@@ -58,6 +58,8 @@ pub(super) struct Sent<'c> {
     pub in_flight: InFlight,
     /// Its endpoint; None for an original destination.
     pub endpoint: Option<&'c Endpoint>,
+    /// The version that answered, where that is known.
+    pub version: Option<&'c str>,
 }
 
 /// Where one try goes.
@@ -239,7 +241,7 @@ fn pick<'c>(
 /// One try.
 async fn attempt<'c>(
     call: &mut Call<'_>,
-    cluster: &Cluster,
+    cluster: &'c Cluster,
     picked: &mut Picked<'c>,
     fresh: bool,
 ) -> Result<Sent<'c>, Failure> {
@@ -278,6 +280,7 @@ async fn attempt<'c>(
                 response,
                 lease,
                 in_flight,
+                version: version(endpoint, cluster),
                 endpoint,
             });
         }
@@ -300,6 +303,12 @@ async fn attempt<'c>(
         in_flight.withdraw();
     }
     Err(failure)
+}
+
+/// The version that serves: an endpoint's own, which is not its cluster's where that one failed over.
+fn version<'c>(endpoint: Option<&'c Endpoint>, cluster: &'c Cluster) -> Option<&'c str> {
+    let version = endpoint.map_or(&cluster.version, |endpoint| &endpoint.version);
+    version.as_deref()
 }
 
 /// A connection for one try.

@@ -18,7 +18,7 @@ use crate::{
     balance::Outcome,
     local::{Current, Local},
     model::{
-        Action, Cluster, ErrorClass, NetworkFilter, Route, RouteConfiguration, Snapshot,
+        Action, Cluster, Discovery, ErrorClass, NetworkFilter, Route, RouteConfiguration, Snapshot,
         VirtualHost,
     },
     store::Question,
@@ -271,15 +271,39 @@ async fn forward<'h>(
     let Some(placement) = affinity::place(host, route, &mut |below| local.draw(below)) else {
         return Ok((route, None, None));
     };
+    let added = || {
+        let chosen = placement.drawn.map(|drawn| &drawn.request_headers);
+        route
+            .request_headers
+            .iter()
+            .chain(chosen.into_iter().flatten())
+    };
     if let Some(head) = &mut exchange.call.head {
-        for header in &route.request_headers {
+        for name in &route.removed_request_headers {
+            head.headers.remove(name);
+        }
+        for header in added() {
             head.headers
                 .insert(header.name.clone(), header.value.clone());
         }
     }
     exchange.call.pinned = placement.pinned;
     exchange.call.deadline = route.timeout.map(|limit| exchange.started + limit);
-    let sent = attempt::send(&mut exchange.call, placement.cluster, host.retry).await?;
+    let call = &mut exchange.call;
+    let sent = match attempt::send(call, placement.cluster, host.retry).await {
+        Ok(sent) => sent,
+        Err(refusal) => {
+            let Some(application) = stand_in(call, host, placement.cluster) else {
+                return Err(refusal);
+            };
+            if let Some(head) = &mut call.head {
+                for header in added() {
+                    head.headers.remove(&header.name);
+                }
+            }
+            attempt::send(call, application, host.retry).await?
+        }
+    };
     if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS && exchange.upgrade.is_none() {
         return Err(unasked(local, placement.cluster, sent));
     }
@@ -299,6 +323,13 @@ fn unasked(local: &Local, cluster: &Cluster, mut sent: Sent<'_>) -> Refusal {
         StatusCode::BAD_GATEWAY,
         "the upstream changed to a protocol that was not asked for",
     )
+}
+
+/// The Pod's own application, for a request that came in and was to be forwarded to other instances,
+/// none of which could be reached.
+fn stand_in<'h>(call: &Call<'_>, host: &'h VirtualHost, tried: &Cluster) -> Option<&'h Cluster> {
+    let is_forwarded = call.client.entry.inbound && tried.discovery == Discovery::Endpoints;
+    (is_forwarded && call.is_unsent()).then(|| host.own_application())?
 }
 
 /// Sends the response on.
@@ -333,8 +364,7 @@ fn finish(
         sent.lease.idle_timeout(timeout);
     }
     headers::strip(&mut head.headers, upgrade.is_some());
-    let served = sent.endpoint.and_then(|one| one.version.as_deref());
-    if affinity::decorate(&mut head.headers, host, route, placement, served) {
+    if affinity::decorate(&mut head.headers, host, route, placement, sent.version) {
         sent.in_flight.began_session();
     }
     if let (Some(downstream), Some(upstream)) = (upgrade, head.extensions.remove::<OnUpgrade>()) {

@@ -278,6 +278,7 @@ fn passthrough_host() -> Arc<VirtualHost> {
             path: PathMatch::Prefix("".into()),
             headers: Vec::new(),
             action: Action::Cluster(passthrough_cluster()),
+            removed_request_headers: Vec::new(),
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             timeout: None,

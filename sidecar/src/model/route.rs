@@ -1,6 +1,6 @@
 //! From a request's host and headers to a cluster.
 
-use super::Cluster;
+use super::{Cluster, Discovery};
 use http::{HeaderName, HeaderValue};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -34,6 +34,14 @@ pub struct VirtualHost {
     pub session_cookie: Option<Box<str>>,
 }
 
+impl VirtualHost {
+    /// Of an inbound listener: the cluster of the Pod's own application, where a route names it.
+    pub fn own_application(&self) -> Option<&Cluster> {
+        let mut clusters = self.routes.iter().flat_map(Route::clusters);
+        clusters.find(|cluster| cluster.discovery == Discovery::OriginalDst)
+    }
+}
+
 /// One route: a condition and what to do.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -43,12 +51,27 @@ pub struct Route {
     pub headers: Vec<HeaderMatcher>,
     /// What to do.
     pub action: Action,
+    /// Removed from requests before they go upstream.
+    pub removed_request_headers: Vec<HeaderName>,
     /// Set on requests before they go upstream (overwriting).
     pub request_headers: Vec<Header>,
     /// Added to responses (appended).
     pub response_headers: Vec<Header>,
     /// How long the whole response may take to begin and end; None: for ever.
     pub timeout: Option<Duration>,
+}
+
+impl Route {
+    /// The clusters that it names.
+    fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+        let (one, several) = match &self.action {
+            Action::Cluster(cluster) => (Some(cluster), &[][..]),
+            Action::Weighted { clusters, .. } => (None, clusters.as_slice()),
+            Action::DirectResponse { .. } => (None, &[][..]),
+        };
+        let several = several.iter().map(|choice| &choice.cluster);
+        one.into_iter().chain(several).map(AsRef::as_ref)
+    }
 }
 
 /// A condition on the path.
@@ -114,6 +137,8 @@ pub struct WeightedCluster {
     pub cluster: Arc<Cluster>,
     /// Its weight.
     pub weight: u32,
+    /// Set on its requests, beside the route's (overwriting).
+    pub request_headers: Vec<Header>,
     /// Added to its responses: for a version's cluster, the `Set-Cookie` with its token.
     pub response_headers: Vec<Header>,
 }

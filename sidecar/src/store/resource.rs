@@ -7,6 +7,7 @@ use crate::model::{
     ChainMatch, Header, HeaderMatcher, Health, OutlierDetection, PathMatch, RetryPolicy,
     UpstreamProtocol,
 };
+use http::HeaderName;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -160,6 +161,8 @@ pub struct Route {
     pub headers: Vec<HeaderMatcher>,
     /// What to do.
     pub action: Action,
+    /// Removed from requests.
+    pub removed_request_headers: Vec<HeaderName>,
     /// Set on requests (overwriting).
     pub request_headers: Vec<Header>,
     /// Added to responses.
@@ -191,6 +194,8 @@ pub struct WeightedCluster {
     pub cluster: Name,
     /// Its weight.
     pub weight: u32,
+    /// Set on its requests (overwriting).
+    pub request_headers: Vec<Header>,
     /// Added to its responses.
     pub response_headers: Vec<Header>,
 }
@@ -200,6 +205,8 @@ pub struct WeightedCluster {
 pub struct Cluster {
     /// Its own name, which is not the one it was asked for by where that was a destination.
     pub name: Name,
+    /// The version id, where the control plane says so besides the name.
+    pub version: Option<Arc<str>>,
     /// Where its endpoints come from.
     pub discovery: Discovery,
     /// Which HTTP its endpoints speak.

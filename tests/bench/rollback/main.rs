@@ -23,6 +23,9 @@ mod mesh;
 #[path = "../../tests/upgrades/policy.rs"]
 #[expect(dead_code, reason = "scenarios use more of it")]
 mod policy;
+#[path = "../../tests/upgrades/ready.rs"]
+#[expect(dead_code, reason = "scenarios use more of it")]
+mod ready;
 
 use load::{Exchange, Load};
 use mesh::{Mesh, is_applied, unix_ms};

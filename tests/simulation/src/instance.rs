@@ -158,6 +158,7 @@ impl Simulation {
                 protocol: AppProtocol::Http,
             }],
             cluster_ip: None,
+            place: false,
         };
         let listed = self.instances.values().filter(|instance| instance.listed);
         let clients = self.proxies.iter().filter(|(_, proxy)| proxy.is_client());
@@ -208,5 +209,6 @@ fn workload(name: &str, version: &str, address: IpAddr) -> Workload {
             failure_threshold: 3,
             success_threshold: 1,
         }),
+        place: true,
     }
 }

@@ -1,6 +1,6 @@
 //! A mesh in the lab: a control plane, services with instances of some versions, clients with load.
 
-use super::policy::Policy;
+use super::{policy::Policy, ready::Ready};
 use nix::libc::{SIGUSR1, SIGUSR2};
 use segue_cli::lab::{
     self, ControlPlane, ControlPlaneSpec, Lab, Mode, Pod, PodSpec, SidecarSpec, app::seen,
@@ -64,6 +64,8 @@ pub(crate) struct Mesh {
     pub(crate) versions: BTreeMap<String, (String, IpAddr)>,
     /// When each version turned bad.
     pub(crate) bad: BTreeMap<String, u64>,
+    /// Instances that clients without a sidecar are dealt, where there are such.
+    pub(crate) ready: Option<Ready>,
     /// Whether old instances are stopped once they are drained.
     pub(crate) stops_drained: bool,
     stopping: JoinSet<anyhow::Result<lab::Stopped>>,
@@ -110,6 +112,7 @@ impl Mesh {
             pods: BTreeMap::new(),
             versions: BTreeMap::new(),
             bad: BTreeMap::new(),
+            ready: None,
             stops_drained: true,
             stopping: JoinSet::new(),
         }
@@ -134,6 +137,8 @@ impl Mesh {
             "segue-lab-app".into(),
             "--version".into(),
             version.into(),
+            "--name".into(),
+            name.clone().into(),
             "--http".into(),
             bound(8080).into(),
             "--tcp".into(),
@@ -150,6 +155,9 @@ impl Mesh {
             &workload(&name, service, version, address, PROBE),
         );
         let pod = self.pod(&name, address, Some(app), false).await;
+        if let Some(ready) = &self.ready {
+            ready.add(&name, version, address).await;
+        }
         self.pods.insert(name, pod);
     }
 
@@ -321,6 +329,9 @@ impl Mesh {
         for instance in instances {
             let name = instance.rsplit('/').next().unwrap().to_owned();
             if let Some(pod) = self.pods.remove(&name) {
+                if let Some(ready) = &self.ready {
+                    ready.remove(&name);
+                }
                 let manifest = self.manifest(&name);
                 self.stopping.spawn(async move {
                     let stopped = pod.stop(GRACE).await?;
@@ -355,6 +366,18 @@ impl Mesh {
                 seen::read(&path).unwrap()
             })
             .collect()
+    }
+
+    /// How often each request was seen by an instance, whatever its version.
+    pub(crate) fn seen_by_all(&self) -> BTreeMap<String, u32> {
+        let mut times = BTreeMap::new();
+        for name in self.versions.keys() {
+            let path = seen::path(self.seen.path(), name);
+            for id in seen::read(&path).unwrap() {
+                *times.entry(id).or_default() += 1;
+            }
+        }
+        times
     }
 
     /// The end of the control plane's log, for a failure.

@@ -5,7 +5,7 @@ use super::{
     faults::{self, Ill, When},
     nats,
     outcome::Outcome,
-    plain, verbs,
+    placing, plain, verbs,
 };
 use segue_cli::lab::Mode;
 use std::pin::Pin;
@@ -42,6 +42,8 @@ pub(super) fn all() -> Vec<Scenario> {
         scenario("low-traffic-proceed", plain::low_traffic_proceed),
         scenario("low-traffic-roll-back", plain::low_traffic_roll_back),
         scenario("low-traffic-pause", plain::low_traffic_pause),
+        scenario("half-outside", placing::good),
+        scenario("half-outside-back", placing::back),
         scenario("two-services", plain::two_services),
         scenario("third-version-after-good", plain::third_after_good),
         scenario("third-version-after-bad", plain::third_after_bad),

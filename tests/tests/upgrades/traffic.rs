@@ -3,7 +3,9 @@
 use super::{
     mesh::{Mesh, address_of, is_applied},
     outcome::{Evidence, Outcome},
+    outside::{Account, Outside},
     policy::Policy,
+    ready::Ready,
 };
 use segue_cli::{
     demo::load::Report,
@@ -67,6 +69,7 @@ pub(crate) struct Traffic {
     mesh: Mesh,
     clients: Vec<Client>,
     sessions_held: bool,
+    outside: Option<Outside>,
     /// A bad version that no other can stand in for.
     pub(crate) alone: Option<&'static str>,
 }
@@ -112,6 +115,7 @@ impl Traffic {
             sessions_held: services
                 .iter()
                 .any(|(_, _, policy)| policy.affinity == "Cookie"),
+            outside: None,
             alone: None,
         };
         for (service, _, _) in services {
@@ -151,19 +155,46 @@ impl Traffic {
         self.clients.push(Client { pod, lines, first });
     }
 
+    /// Adds clients without a sidecar.
+    pub(crate) async fn outside(&mut self) {
+        let ready = Ready::default();
+        for name in self.mesh.pods.keys() {
+            let (version, address) = &self.mesh.versions[name];
+            ready.add(name, version, *address).await;
+        }
+        self.outside = Some(Outside::start(&ready));
+        self.mesh.ready = Some(ready);
+    }
+
+    /// Ends everything in order, accounts for every request, and looks at those of clients without a sidecar.
+    pub(crate) async fn finish_outside(
+        mut self,
+        ended: &str,
+        look: impl FnOnce(&Mesh, &Account),
+    ) -> Outcome {
+        let account = self.outside.take().unwrap().finish().await;
+        look(&self.mesh, &account);
+        self.finish_with(ended, vec![account.report]).await
+    }
+
     /// The first client's Pod.
     pub(crate) fn client_pod(&mut self) -> &mut Pod {
         &mut self.clients[0].pod
     }
 
     /// Ends everything in order and accounts for every request.
-    pub(crate) async fn finish(mut self, ended: &str) -> Outcome {
+    pub(crate) async fn finish(self, ended: &str) -> Outcome {
+        self.finish_with(ended, Vec::new()).await
+    }
+
+    async fn finish_with(mut self, ended: &str, clients: Vec<Report>) -> Outcome {
         // Answers under way when the phase ended, and what was sent meanwhile.
         sleep(Duration::from_millis(500)).await;
         let mut evidence = Evidence {
             bad: self.mesh.bad.clone(),
             sessions_held: self.sessions_held,
             alone: self.alone.map(str::to_owned),
+            clients,
             ..Evidence::default()
         };
         for client in std::mem::take(&mut self.clients) {
@@ -282,7 +313,8 @@ pub(crate) enum Verb {
     Retry,
 }
 
-fn ms(at: &prost_types::Timestamp) -> u64 {
+/// In milliseconds since the Unix epoch.
+pub(crate) fn ms(at: &prost_types::Timestamp) -> u64 {
     u64::try_from(at.seconds * 1_000 + i64::from(at.nanos / 1_000_000)).unwrap()
 }
 

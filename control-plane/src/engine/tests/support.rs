@@ -43,6 +43,7 @@ pub(crate) fn workload(name: &str, version: &str, host: u8) -> Workload {
             failure_threshold: 3,
             success_threshold: 1,
         }),
+        place: true,
     }
 }
 
@@ -58,6 +59,7 @@ pub(crate) fn catalog(instances: &[(&str, &str)]) -> Catalog {
             protocol: AppProtocol::Http,
         }],
         cluster_ip: None,
+        place: true,
     };
     let workloads = instances.iter().zip(1_u8..).map(|((name, version), host)| {
         let workload = workload(name, version, host);

@@ -5,9 +5,11 @@
 
 use super::{
     Resource,
-    wrap::{ads, duration, number, truth},
+    wrap::{ads, duration, number, truth, version_metadata},
 };
-use crate::model::{AppProtocol, Fuse, Service, ServiceKey, ServicePort, ServiceView, VersionView};
+use crate::model::{
+    AppProtocol, Fuse, Service, ServiceKey, ServicePort, ServiceView, VersionId, VersionView,
+};
 use envoy_types::pb::{
     envoy::{
         config::{
@@ -119,13 +121,14 @@ pub fn of_service(view: &ServiceView, dialect: Dialect) -> Vec<Arc<Resource>> {
 }
 
 /// The cluster of a Pod's own application.
-pub fn inbound(port: u16, http: bool) -> Arc<Resource> {
-    original_destination(&ClusterName::Inbound { port }.to_string(), http)
+pub fn inbound(port: u16, http: bool, version: &VersionId) -> Arc<Resource> {
+    let name = ClusterName::Inbound { port }.to_string();
+    original_destination(&name, http, Some(version))
 }
 
 /// The cluster that connects to wherever the client wanted to.
 pub fn passthrough() -> Arc<Resource> {
-    original_destination(names::PASSTHROUGH_CLUSTER, false)
+    original_destination(names::PASSTHROUGH_CLUSTER, false, None)
 }
 
 /// The cluster without endpoints.
@@ -178,7 +181,7 @@ fn outbound(
     Resource::new(name, &cluster, vec![service.key.clone()])
 }
 
-fn original_destination(name: &str, http: bool) -> Arc<Resource> {
+fn original_destination(name: &str, http: bool, version: Option<&VersionId>) -> Arc<Resource> {
     let cluster = Cluster {
         name: name.to_owned(),
         connect_timeout: Some(duration(CONNECT_TIMEOUT)),
@@ -186,6 +189,7 @@ fn original_destination(name: &str, http: bool) -> Arc<Resource> {
             DiscoveryType::OriginalDst.into(),
         )),
         lb_policy: LbPolicy::ClusterProvided.into(),
+        metadata: version.map(version_metadata),
         typed_extension_protocol_options: if http {
             http_options(same_as_downstream())
         } else {

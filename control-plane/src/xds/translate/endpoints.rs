@@ -5,26 +5,17 @@
 
 use super::{
     Resource, cluster,
-    wrap::{address, number},
+    wrap::{address, number, version_metadata},
 };
-use crate::model::{
-    Instance, InstanceState, ServicePort, ServiceView, VersionId, VersionView, Workload,
-};
-use envoy_types::pb::{
-    envoy::config::{
-        core::v3::{HealthStatus, Locality, Metadata},
-        endpoint::v3::{
-            ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
-            cluster_load_assignment::Policy, lb_endpoint::HostIdentifier,
-        },
+use crate::model::{Instance, InstanceState, ServicePort, ServiceView, VersionId, VersionView};
+use envoy_types::pb::envoy::config::{
+    core::v3::{HealthStatus, Locality},
+    endpoint::v3::{
+        ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
+        cluster_load_assignment::Policy, lb_endpoint::HostIdentifier,
     },
-    google::protobuf::{Struct, Value, value::Kind},
 };
-use segue_proto::names;
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// One endpoint to be: an instance with its weight.
 type Weighted<'a> = (&'a Instance, u32);
@@ -175,21 +166,6 @@ fn endpoint(instance: &Instance, port: &ServicePort, weight: u32) -> LbEndpoint 
             hostname: workload.key.to_string(),
             ..Endpoint::default()
         })),
-        metadata: Some(describe(workload)),
-    }
-}
-
-/// Maps are encoded in no order: none of these has more than one entry, so that a resource's bytes
-/// depend on its content alone.
-fn describe(workload: &Workload) -> Metadata {
-    let version = Value {
-        kind: Some(Kind::StringValue(workload.version.to_string())),
-    };
-    let said = Struct {
-        fields: HashMap::from([(names::ENDPOINT_VERSION.to_owned(), version)]),
-    };
-    Metadata {
-        filter_metadata: HashMap::from([(names::ENDPOINT_METADATA.to_owned(), said)]),
-        ..Metadata::default()
+        metadata: Some(version_metadata(&workload.version)),
     }
 }

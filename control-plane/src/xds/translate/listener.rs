@@ -3,7 +3,7 @@
 //! No listener changes in an upgrade: they name ports and services, never versions.
 
 use super::{
-    ClientKind, Resource, route,
+    ClientKind, Resource,
     wrap::{address, ads, duration, number, truth},
 };
 use crate::model::ServiceKey;
@@ -90,7 +90,11 @@ pub fn inbound(ports: &BTreeMap<u16, bool>) -> Arc<Resource> {
     for (port, http) in ports {
         let cluster = ClusterName::Inbound { port: *port }.to_string();
         if *http {
-            let routes = RouteSpecifier::RouteConfig(route::inbound(*port));
+            // Not inline: they change in an upgrade.
+            let routes = RouteSpecifier::Rds(Rds {
+                config_source: Some(ads()),
+                route_config_name: cluster.clone(),
+            });
             chains.push(http_chain(*port, &format!("inbound_{port}"), routes));
         }
         let mut chain = tcp_chain(&cluster);

@@ -8,6 +8,7 @@ pub mod endpoints;
 pub mod health;
 pub mod listener;
 mod node;
+pub mod placing;
 mod resource;
 pub mod route;
 #[cfg(test)]

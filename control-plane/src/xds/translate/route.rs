@@ -12,7 +12,7 @@ use super::{
     wrap::{ads, duration, number},
 };
 use crate::model::{
-    CookieAffinity, SameSite, ServicePort, ServiceView, SessionToken, Share, VersionView,
+    CookieAffinity, SameSite, ServicePort, ServiceView, SessionToken, Share, VersionId, VersionView,
 };
 use envoy_types::pb::envoy::{
     config::{
@@ -46,26 +46,17 @@ pub struct Shape {
 
 /// The virtual host of one port of a service.
 pub fn virtual_host(view: &ServiceView, port: &ServicePort, shape: Shape) -> VirtualHost {
-    let affinity = view.affinity.as_ref().filter(|_| shape.sessions);
-    let mut routes = Vec::new();
-    if let Some(affinity) = affinity {
-        for version in &view.versions {
-            if let Some(token) = &version.token {
-                routes.extend(pinned(view, port, affinity, version, token));
-            }
-        }
-    }
-    routes.push(drawn(view, port, affinity));
+    let split = Split {
+        view,
+        port,
+        affinity: view.affinity.as_ref().filter(|_| shape.sessions),
+        home: None,
+    };
     VirtualHost {
-        name: format!("{}:{}", cluster::host(&view.service.key), port.port),
         domains: domains(view, port, shape.short_name),
-        routes,
-        retry_policy: Some(RetryPolicy {
-            retry_on: "connect-failure,refused-stream".to_owned(),
-            num_retries: Some(number(2)),
-            ..RetryPolicy::default()
-        }),
-        ..VirtualHost::default()
+        // What this proxy places, the sidecar of the instance must not place again.
+        request_headers_to_add: view.placed.then(placed_header).into_iter().collect(),
+        ..split.virtual_host()
     }
 }
 
@@ -101,13 +92,7 @@ pub fn passthrough() -> VirtualHost {
     everything("passthrough", names::PASSTHROUGH_CLUSTER)
 }
 
-/// The routes of a Pod's own application.
-pub fn inbound(port: u16) -> RouteConfiguration {
-    let cluster = ClusterName::Inbound { port }.to_string();
-    configuration(&cluster, vec![everything(&cluster, &cluster)])
-}
-
-fn everything(name: &str, cluster: &str) -> VirtualHost {
+pub(super) fn everything(name: &str, cluster: &str) -> VirtualHost {
     VirtualHost {
         name: name.to_owned(),
         domains: vec!["*".to_owned()],
@@ -120,7 +105,7 @@ fn everything(name: &str, cluster: &str) -> VirtualHost {
     }
 }
 
-fn domains(view: &ServiceView, port: &ServicePort, short_name: bool) -> Vec<String> {
+pub(super) fn domains(view: &ServiceView, port: &ServicePort, short_name: bool) -> Vec<String> {
     let key = &view.service.key;
     let mut hosts = Vec::new();
     if short_name {
@@ -142,50 +127,180 @@ fn domains(view: &ServiceView, port: &ServicePort, short_name: bool) -> Vec<Stri
         .collect()
 }
 
-/// The routes of one token: first those of the control group's mark, then those of the version.
-fn pinned(
-    view: &ServiceView,
-    port: &ServicePort,
-    affinity: &CookieAffinity,
-    version: &VersionView,
-    token: &SessionToken,
-) -> Vec<Route> {
-    let way_back = way_back(view, port, affinity, version);
-    let session = Session::of_group(version, token);
-    let control = cluster::control_name(&view.service, port, version);
-    let of_group = control.zip(session).into_iter();
-    of_group
-        .chain([(
-            cluster::name(&view.service, port, version),
-            Session { token, mark: None },
-        )])
-        .flat_map(|(cluster, session)| {
-            let fresh = format!("{}={}{}", affinity.name, session.prefix(), affinity.epoch);
-            let any = format!("{}={}", affinity.name, session.prefix());
-            let renewed = vec![set_cookie(affinity, session)];
-            [
-                placed(fresh, &cluster, Vec::new(), way_back.as_ref()),
-                placed(any, &cluster, renewed, way_back.as_ref()),
-            ]
+/// How the requests of a port are split, as one proxy sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Split<'a> {
+    /// The service.
+    pub(super) view: &'a ServiceView,
+    /// Its port.
+    pub(super) port: &'a ServicePort,
+    /// Session cookies are matched and set.
+    pub(super) affinity: Option<&'a CookieAffinity>,
+    /// Where the proxy is an instance's own: that instance.
+    pub(super) home: Option<Home<'a>>,
+}
+
+/// An instance, for its own sidecar: what belongs to its version goes to its application.
+#[derive(Clone, Copy)]
+pub(super) struct Home<'a> {
+    /// Its version.
+    pub(super) version: &'a VersionId,
+    /// Where its application serves the port.
+    pub(super) port: u16,
+}
+
+/// Where a route leads.
+struct Target {
+    cluster: String,
+    /// From one instance's sidecar to other instances.
+    is_forwarded: bool,
+}
+
+impl Split<'_> {
+    /// The virtual host, without the hosts that it is for.
+    pub(super) fn virtual_host(&self) -> VirtualHost {
+        let mut routes = Vec::new();
+        if let Some(affinity) = self.affinity {
+            for version in &self.view.versions {
+                if let Some(token) = &version.token {
+                    routes.extend(self.pinned(affinity, version, token));
+                }
+            }
+        }
+        routes.push(self.drawn());
+        VirtualHost {
+            name: format!(
+                "{}:{}",
+                cluster::host(&self.view.service.key),
+                self.port.port
+            ),
+            routes,
+            retry_policy: Some(RetryPolicy {
+                retry_on: "connect-failure,refused-stream".to_owned(),
+                num_retries: Some(number(2)),
+                ..RetryPolicy::default()
+            }),
+            ..VirtualHost::default()
+        }
+    }
+
+    /// A version's cluster; for the sidecar of one of its instances, the application there.
+    fn target(&self, version: &VersionView) -> Target {
+        match self.home {
+            Some(home) if *home.version == version.id => Target {
+                cluster: ClusterName::Inbound { port: home.port }.to_string(),
+                is_forwarded: false,
+            },
+            home => Target {
+                cluster: cluster::name(&self.view.service, self.port, version),
+                is_forwarded: home.is_some(),
+            },
+        }
+    }
+
+    /// The same for its control group, where it has one.
+    fn control_target(&self, version: &VersionView) -> Option<Target> {
+        let control = cluster::control_name(&self.view.service, self.port, version)?;
+        let target = self.target(version);
+        Some(match self.home {
+            Some(home) if *home.version == version.id => target,
+            _ => Target {
+                cluster: control,
+                ..target
+            },
         })
-        .collect()
+    }
+
+    /// The routes of one token: first those of the control group's mark, then those of the version.
+    fn pinned(
+        &self,
+        affinity: &CookieAffinity,
+        version: &VersionView,
+        token: &SessionToken,
+    ) -> Vec<Route> {
+        let way_back = self.way_back(affinity, version);
+        let session = Session::of_group(version, token);
+        let of_group = self.control_target(version).zip(session).into_iter();
+        of_group
+            .chain([(self.target(version), Session { token, mark: None })])
+            .flat_map(|(target, session)| {
+                let fresh = format!("{}={}{}", affinity.name, session.prefix(), affinity.epoch);
+                let any = format!("{}={}", affinity.name, session.prefix());
+                let renewed = vec![set_cookie(affinity, session)];
+                [
+                    placed(fresh, &target, Vec::new(), way_back.as_ref()),
+                    placed(any, &target, renewed, way_back.as_ref()),
+                ]
+            })
+            .collect()
+    }
+
+    /// Where the sessions of a version go that are let go, with the cookie that keeps them there: a
+    /// session changes version at most once. None where none is let go, or where it could not be kept.
+    fn way_back(&self, affinity: &CookieAffinity, version: &VersionView) -> Option<ClusterWeight> {
+        let fallback = version.fallback.as_ref()?;
+        let mut versions = self.view.versions.iter();
+        let other = versions.find(|other| other.id == *fallback)?;
+        let token = other.token.as_ref()?;
+        (version.released > Share::ZERO).then(|| {
+            let cookie = set_cookie(affinity, Session { token, mark: None });
+            weighted(
+                self.target(other),
+                version.released.basis_points().into(),
+                vec![cookie],
+            )
+        })
+    }
+
+    fn drawn(&self) -> Route {
+        let action = if self.view.versions.is_empty() {
+            no_instance(self.view)
+        } else {
+            let versions = self.view.versions.iter();
+            to(ClusterSpecifier::WeightedClusters(WeightedCluster {
+                clusters: versions.map(|version| self.choice(version)).collect(),
+                ..WeightedCluster::default()
+            }))
+        };
+        Route {
+            r#match: Some(any_path(Vec::new())),
+            action: Some(action),
+            ..Route::default()
+        }
+    }
+
+    fn choice(&self, version: &VersionView) -> ClusterWeight {
+        let weight = version.weight.basis_points().into();
+        let Some((affinity, token)) = self.affinity.zip(version.token.as_ref()) else {
+            return weighted(self.target(version), weight, Vec::new());
+        };
+        let (target, session) = self
+            .control_target(version)
+            .zip(Session::of_group(version, token))
+            .unwrap_or_else(|| (self.target(version), Session { token, mark: None }));
+        weighted(target, weight, vec![set_cookie(affinity, session)])
+    }
 }
 
 /// One route of a token: to its cluster, but for what is let go.
 fn placed(
     cookie: String,
-    cluster: &str,
+    target: &Target,
     renewal: Vec<HeaderValueOption>,
     way_back: Option<&ClusterWeight>,
 ) -> Route {
     let Some(way_back) = way_back else {
-        let target = ClusterSpecifier::Cluster(cluster.to_owned());
-        return with_cookie(cookie, to(target), renewal);
+        let action = to(ClusterSpecifier::Cluster(target.cluster.clone()));
+        return Route {
+            request_headers_to_add: target.request_headers(),
+            ..with_cookie(cookie, action, renewal)
+        };
     };
     let released = way_back.weight.map_or(0, |weight| weight.value);
     let own = ClusterWeight {
-        name: cluster.to_owned(),
+        name: target.cluster.clone(),
         weight: Some(number(u32::from(WHOLE).saturating_sub(released))),
+        request_headers_to_add: target.request_headers(),
         response_headers_to_add: renewal,
         ..ClusterWeight::default()
     };
@@ -193,27 +308,37 @@ fn placed(
         clusters: vec![own, way_back.clone()],
         ..WeightedCluster::default()
     };
-    let target = ClusterSpecifier::WeightedClusters(split);
-    with_cookie(cookie, to(target), Vec::new())
+    let action = to(ClusterSpecifier::WeightedClusters(split));
+    with_cookie(cookie, action, Vec::new())
 }
 
-/// Where the sessions of a version go that are let go, with the cookie that keeps them there: a
-/// session changes version at most once. None where none is let go, or where it could not be kept.
-fn way_back(
-    view: &ServiceView,
-    port: &ServicePort,
-    affinity: &CookieAffinity,
-    version: &VersionView,
-) -> Option<ClusterWeight> {
-    let fallback = version.fallback.as_ref()?;
-    let other = view.versions.iter().find(|other| other.id == *fallback)?;
-    let token = other.token.as_ref()?;
-    (version.released > Share::ZERO).then(|| ClusterWeight {
-        name: cluster::name(&view.service, port, other),
-        weight: Some(number(version.released.basis_points().into())),
-        response_headers_to_add: vec![set_cookie(affinity, Session { token, mark: None })],
+impl Target {
+    fn request_headers(&self) -> Vec<HeaderValueOption> {
+        self.is_forwarded.then(placed_header).into_iter().collect()
+    }
+}
+
+fn weighted(target: Target, weight: u32, cookie: Vec<HeaderValueOption>) -> ClusterWeight {
+    ClusterWeight {
+        request_headers_to_add: target.request_headers(),
+        name: target.cluster,
+        weight: Some(number(weight)),
+        response_headers_to_add: cookie,
         ..ClusterWeight::default()
-    })
+    }
+}
+
+/// Whatever a client says of itself is overwritten.
+fn placed_header() -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue {
+            key: names::PLACED_HEADER.to_owned(),
+            value: "1".to_owned(),
+            ..HeaderValue::default()
+        }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+        ..HeaderValueOption::default()
+    }
 }
 
 fn with_cookie(
@@ -236,53 +361,6 @@ fn with_cookie(
     }
 }
 
-fn drawn(view: &ServiceView, port: &ServicePort, affinity: Option<&CookieAffinity>) -> Route {
-    let action = if view.versions.is_empty() {
-        no_instance(view)
-    } else {
-        let clusters = view
-            .versions
-            .iter()
-            .map(|version| choice(view, port, version, affinity))
-            .collect();
-        to(ClusterSpecifier::WeightedClusters(WeightedCluster {
-            clusters,
-            ..WeightedCluster::default()
-        }))
-    };
-    Route {
-        r#match: Some(any_path(Vec::new())),
-        action: Some(action),
-        ..Route::default()
-    }
-}
-
-fn choice(
-    view: &ServiceView,
-    port: &ServicePort,
-    version: &VersionView,
-    affinity: Option<&CookieAffinity>,
-) -> ClusterWeight {
-    let own = || cluster::name(&view.service, port, version);
-    let cookie = affinity.zip(version.token.as_ref());
-    let (name, cookie) = match cookie {
-        None => (own(), None),
-        Some((affinity, token)) => {
-            let group = cluster::control_name(&view.service, port, version);
-            let (name, session) = group
-                .zip(Session::of_group(version, token))
-                .unwrap_or_else(|| (own(), Session { token, mark: None }));
-            (name, Some(set_cookie(affinity, session)))
-        }
-    };
-    ClusterWeight {
-        name,
-        weight: Some(number(version.weight.basis_points().into())),
-        response_headers_to_add: cookie.into_iter().collect(),
-        ..ClusterWeight::default()
-    }
-}
-
 fn no_instance(view: &ServiceView) -> Action {
     Action::DirectResponse(DirectResponseAction {
         status: 503,
@@ -297,7 +375,7 @@ fn no_instance(view: &ServiceView) -> Action {
     })
 }
 
-fn any_path(headers: Vec<HeaderMatcher>) -> RouteMatch {
+pub(super) fn any_path(headers: Vec<HeaderMatcher>) -> RouteMatch {
     RouteMatch {
         path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
         headers,

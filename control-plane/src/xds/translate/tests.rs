@@ -568,6 +568,7 @@ fn services() -> impl Strategy<Value = Vec<Make>> {
                         versions.push((format!("v{}", shares.len() - v), weight, *instances));
                     }
                     Make {
+                        placed: sessions || released % 2 == 0,
                         name: format!("s{i}"),
                         ip: i,
                         ports: vec![match protocol {

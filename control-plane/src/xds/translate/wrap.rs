@@ -1,13 +1,15 @@
 //! The small messages that Envoy's API wraps values in.
 
+use crate::model::VersionId;
 use envoy_types::pb::{
     envoy::config::core::v3::{
-        Address, AggregatedConfigSource, ApiVersion, ConfigSource, SocketAddress, address,
-        config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
+        Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, SocketAddress,
+        address, config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
     },
-    google::protobuf::{BoolValue, Duration, UInt32Value},
+    google::protobuf::{BoolValue, Duration, Struct, UInt32Value, Value, value::Kind},
 };
-use std::net::IpAddr;
+use segue_proto::names;
+use std::{collections::HashMap, net::IpAddr};
 
 pub(super) fn address(ip: IpAddr, port: u16) -> Address {
     Address {
@@ -40,5 +42,22 @@ pub(super) fn ads() -> ConfigSource {
         resource_api_version: ApiVersion::V3.into(),
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
         ..ConfigSource::default()
+    }
+}
+
+/// Says of an endpoint or a cluster which version it is.
+///
+/// Maps are encoded in no order: none of these has more than one entry, so that a resource's bytes
+/// depend on its content alone.
+pub(super) fn version_metadata(version: &VersionId) -> Metadata {
+    let version = Value {
+        kind: Some(Kind::StringValue(version.to_string())),
+    };
+    let said = Struct {
+        fields: HashMap::from([(names::ENDPOINT_VERSION.to_owned(), version)]),
+    };
+    Metadata {
+        filter_metadata: HashMap::from([(names::ENDPOINT_METADATA.to_owned(), said)]),
+        ..Metadata::default()
     }
 }

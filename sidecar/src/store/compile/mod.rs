@@ -169,7 +169,7 @@ impl Clusters<'_> {
             .collect();
         Cluster {
             name: Arc::clone(&given.name),
-            version: version(&given.name),
+            version: version(&given.name).or_else(|| given.version.clone()),
             discovery: match given.discovery {
                 Discovery::OriginalDst => ModelDiscovery::OriginalDst,
                 Discovery::Eds(_) | Discovery::Inline(_) => ModelDiscovery::Endpoints,

@@ -97,6 +97,7 @@ fn route(given: &resource::Route, clusters: &mut Clusters<'_>) -> Route {
                 .map(|choice| WeightedCluster {
                     cluster: clusters.get(&choice.cluster),
                     weight: choice.weight,
+                    request_headers: choice.request_headers.clone(),
                     response_headers: choice.response_headers.clone(),
                 })
                 .collect(),
@@ -110,6 +111,7 @@ fn route(given: &resource::Route, clusters: &mut Clusters<'_>) -> Route {
         path: given.path.clone(),
         headers: given.headers.clone(),
         action,
+        removed_request_headers: given.removed_request_headers.clone(),
         request_headers: given.request_headers.clone(),
         response_headers: given.response_headers.clone(),
         timeout: given.timeout,

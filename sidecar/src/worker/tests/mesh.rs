@@ -71,6 +71,7 @@ impl Mesh {
             .map(|(cluster, version)| WeightedCluster {
                 cluster: Arc::clone(cluster),
                 weight: version.weight,
+                request_headers: Vec::new(),
                 response_headers: self.token(version).into_iter().collect(),
             })
             .collect();
@@ -158,6 +159,7 @@ fn route(headers: Vec<HeaderMatcher>, action: Action) -> Route {
         path: PathMatch::Prefix("/".into()),
         headers,
         action,
+        removed_request_headers: Vec::new(),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         timeout: None,

@@ -250,6 +250,7 @@ fn letting_go(mesh: &mut Mesh, released: u32) -> Snapshot {
     let choice = |cluster, weight, response_headers| WeightedCluster {
         cluster,
         weight,
+        request_headers: Vec::new(),
         response_headers,
     };
     changed.routes[0].action = Action::Weighted {

@@ -64,6 +64,7 @@ pub(super) fn cluster(name: &Name, message: &Message) -> Result<Cluster> {
     }
     Ok(Cluster {
         name: Arc::clone(name),
+        version: message.metadata.as_ref().and_then(endpoints::version),
         discovery: discovery(name, message)?,
         protocol: protocol(message)?,
         connect_timeout,

@@ -105,7 +105,7 @@ fn health(status: i32) -> Result<Health> {
     }
 }
 
-fn version(metadata: &Metadata) -> Option<Arc<str>> {
+pub(super) fn version(metadata: &Metadata) -> Option<Arc<str>> {
     let segue = metadata.filter_metadata.get(ENDPOINT_METADATA)?;
     match segue.fields.get(ENDPOINT_VERSION)?.kind.as_ref()? {
         Value::StringValue(version) if !version.is_empty() => Some(Arc::from(version.as_str())),

@@ -17,6 +17,7 @@ use envoy_types::pb::envoy::config::{
         weighted_cluster::ClusterWeight,
     },
 };
+use http::HeaderName;
 use std::time::Duration;
 
 /// Envoy's default for routes that set none.
@@ -27,10 +28,6 @@ pub(super) fn virtual_host(message: &Message) -> Result<VirtualHost> {
     none_of(&[
         (message.matcher.is_some(), "matcher"),
         (message.require_tls != 0, "require_tls"),
-        (
-            !message.request_headers_to_remove.is_empty(),
-            "request_headers_to_remove",
-        ),
         (
             !message.response_headers_to_remove.is_empty(),
             "response_headers_to_remove",
@@ -55,12 +52,14 @@ pub(super) fn virtual_host(message: &Message) -> Result<VirtualHost> {
         "request_headers_to_add",
         Existing::Replaced,
     )?;
+    let removed = removed(&message.request_headers_to_remove)?;
     let response_headers = header_list(
         &message.response_headers_to_add,
         "response_headers_to_add",
         Existing::Kept,
     )?;
     for route in &mut routes {
+        route.removed_request_headers.extend_from_slice(&removed);
         route.request_headers.extend_from_slice(&request_headers);
         route.response_headers.extend_from_slice(&response_headers);
     }
@@ -88,6 +87,12 @@ fn header_list(
     each(given, field, |option| headers::header(option, existing))
 }
 
+fn removed(given: &[String]) -> Result<Vec<HeaderName>> {
+    each(given, "request_headers_to_remove", |name| {
+        headers::header_name(name)
+    })
+}
+
 fn retry(message: &RetryMessage) -> Result<RetryPolicy> {
     let mut policy = RetryPolicy {
         num_retries: message.num_retries.map_or(1, |retries| retries.value),
@@ -113,10 +118,6 @@ fn retry(message: &RetryMessage) -> Result<RetryPolicy> {
 fn route(message: &RouteMessage) -> Result<Route> {
     none_of(&[
         (
-            !message.request_headers_to_remove.is_empty(),
-            "request_headers_to_remove",
-        ),
-        (
             !message.response_headers_to_remove.is_empty(),
             "response_headers_to_remove",
         ),
@@ -130,6 +131,7 @@ fn route(message: &RouteMessage) -> Result<Route> {
         path: path(matches).within("match")?,
         headers: each(&matches.headers, "headers", headers::matcher).within("match")?,
         action,
+        removed_request_headers: removed(&message.request_headers_to_remove)?,
         request_headers: header_list(
             &message.request_headers_to_add,
             "request_headers_to_add",
@@ -248,10 +250,6 @@ fn weighted_cluster(message: &ClusterWeight) -> Result<WeightedCluster> {
         (!message.cluster_header.is_empty(), "cluster_header"),
         (message.metadata_match.is_some(), "metadata_match"),
         (
-            !message.request_headers_to_add.is_empty(),
-            "request_headers_to_add",
-        ),
-        (
             !message.request_headers_to_remove.is_empty(),
             "request_headers_to_remove",
         ),
@@ -267,6 +265,11 @@ fn weighted_cluster(message: &ClusterWeight) -> Result<WeightedCluster> {
     Ok(WeightedCluster {
         cluster: cluster_name(&message.name, "name")?,
         weight: message.weight.map_or(0, |weight| weight.value),
+        request_headers: header_list(
+            &message.request_headers_to_add,
+            "request_headers_to_add",
+            Existing::Replaced,
+        )?,
         response_headers: header_list(
             &message.response_headers_to_add,
             "response_headers_to_add",

@@ -1,5 +1,7 @@
 //! Redirected connections, without the redirection: the destination is an argument here.
 
+mod placing;
+
 use super::{inbound, outbound};
 use crate::{
     local::{Limits, Local, passthrough_cluster},
@@ -62,6 +64,7 @@ fn listener(name: &str, port: u16) -> Arc<Listener> {
         path: PathMatch::Prefix("/".into()),
         headers: Vec::new(),
         action: Action::Cluster(inbound),
+        removed_request_headers: Vec::new(),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         timeout: None,
