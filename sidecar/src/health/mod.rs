@@ -158,12 +158,11 @@ impl Rounds {
     /// What the next round found. An application that comes up is not left waiting for it: its
     /// first pass is told at once. Failures are told in the plan's rhythm: somebody counts them.
     async fn next(&mut self) -> Message {
-        let (begun, results) = match self.first_pass().await {
-            Some(passed) => passed,
-            None => {
-                sleep_until(self.next).await;
-                (Instant::now(), self.round().await)
-            }
+        let (begun, results) = if let Some(passed) = self.first_pass().await {
+            passed
+        } else {
+            sleep_until(self.next).await;
+            (Instant::now(), self.round().await)
         };
         self.note(failure(&results));
         self.next = begun
@@ -177,7 +176,10 @@ impl Rounds {
 
     /// The application's first pass, where it comes before the next round.
     async fn first_pass(&self) -> Option<(Instant, Results)> {
-        while !self.came_up {
+        if self.came_up {
+            return None;
+        }
+        loop {
             let begun = Instant::now() + COMING_UP;
             if begun >= self.next {
                 return None;
@@ -188,7 +190,6 @@ impl Rounds {
                 return Some((begun, results));
             }
         }
-        None
     }
 
     async fn round(&self) -> Results {
