@@ -108,6 +108,21 @@ pub(crate) fn http2(port: u16, seconds: u32) -> Seen {
     }
 }
 
+/// Whether a request to the service is answered by it.
+pub(crate) fn is_served(port: u16) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(
+            format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200"))
+}
+
 /// Opens connections, each with one request that is answered, and leaves them open.
 pub(crate) fn idle(port: u16, count: usize) -> Vec<TcpStream> {
     (0..count).map(|_| one_request(port)).collect()

@@ -105,7 +105,15 @@ fn start(arena: &Arena) -> Process {
         .args(["--probe", "127.0.0.1:15021", "--state"])
         .arg(arena.path("sidecar"));
     let process = Process::start(command, &arena.log("sidecar"), local(OUTBOUND));
-    load::idle(OUTBOUND, 1);
+    // Until the control plane has told it of the service it can only refuse.
+    let begun = Instant::now();
+    while !load::is_served(OUTBOUND) {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the sidecar is told of no service"
+        );
+        sleep(Duration::from_millis(50));
+    }
     process
 }
 
