@@ -15,7 +15,7 @@ const HOUSE: House = House {
         ("envoy_types", &["xds", "health", "telemetry"]),
         ("clap", &["config", "redirect", "app"]),
         ("axum", &["admin", "app"]),
-        ("nix", &["redirect"]),
+        ("nix", &["redirect", "tcp"]),
         ("netlink_sys", &["redirect"]),
         ("netlink_packet_core", &["redirect"]),
     ],

@@ -58,7 +58,7 @@ pub(super) async fn serve(
     spawn_local(async move {
         match upgrade.await {
             Ok(stream) => {
-                tcp::forward(&client.local, active, TokioIo::new(stream), opened).await;
+                tcp::forward_stream(&client.local, active, TokioIo::new(stream), opened).await;
             }
             Err(error) => tracing::debug!(%error, "tunnel not established"),
         }

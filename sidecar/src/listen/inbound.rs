@@ -31,10 +31,11 @@ pub(super) async fn redirected(
             return;
         }
     };
-    let client = Prefixed::new(read.freeze(), client);
+    let read = read.freeze();
+    let serve = |client, protocol| http::serve(local, entry, client, protocol);
     match detected {
-        (Detected::Http1, _) => http::serve(local, entry, client, Protocol::Http1).await,
-        (Detected::Http2, _) => http::serve(local, entry, client, Protocol::Http2).await,
+        (Detected::Http1, _) => serve(Prefixed::new(read, client), Protocol::Http1).await,
+        (Detected::Http2, _) => serve(Prefixed::new(read, client), Protocol::Http2).await,
         (Detected::Opaque, opened) => {
             entry.protocol.set("tcp");
             let opened = match opened {
@@ -43,7 +44,7 @@ pub(super) async fn redirected(
             };
             if let Some(opened) = opened {
                 let active = entry.begin(&local.drain);
-                tcp::forward(local, active, client, opened).await;
+                tcp::forward(local, active, (read, client), opened).await;
             }
         }
     }

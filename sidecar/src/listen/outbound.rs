@@ -82,9 +82,9 @@ impl Client<'_> {
             None => open(self.local, destination).await,
         };
         if let Some(opened) = opened {
-            let stream = Prefixed::new(self.read.freeze(), self.stream);
             let active = self.entry.begin(&self.local.drain);
-            tcp::forward(self.local, active, stream, opened).await;
+            let client = (self.read.freeze(), self.stream);
+            tcp::forward(self.local, active, client, opened).await;
         }
     }
 }

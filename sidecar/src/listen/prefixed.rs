@@ -39,6 +39,10 @@ impl AsyncRead for Prefixed {
             buffer.put_slice(part);
         }
         this.prefix.advance(length);
+        if this.prefix.is_empty() {
+            // Even empty it would keep its buffer as long as the connection lives.
+            this.prefix = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -70,5 +74,30 @@ impl AsyncWrite for Prefixed {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Prefixed;
+    use bytes::Bytes;
+    use std::sync::Arc;
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    #[tokio::test]
+    async fn what_was_read_is_given_back_once_and_its_buffer_freed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let buffer: Arc<[u8]> = Arc::from(&b"GET /"[..]);
+        let mut prefixed = Prefixed::new(Bytes::from_owner(Arc::clone(&buffer)), stream);
+        let mut read = [0; 3];
+        prefixed.read_exact(&mut read).await.unwrap();
+        assert_eq!((&read, Arc::strong_count(&buffer)), (b"GET", 2));
+        prefixed.read_exact(&mut read[..2]).await.unwrap();
+        assert_eq!((&read[..2], Arc::strong_count(&buffer)), (&b" /"[..], 1));
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a connection is cut only when one side ends it or the drain's deadline has passed.
 
+mod relay;
 mod route;
 
 use crate::{
@@ -14,7 +15,8 @@ use crate::{
     model::{Cluster, Discovery, ErrorClass},
     upstream::{ConnectError, connect},
 };
-use std::{net::SocketAddr, rc::Rc};
+use bytes::Bytes;
+use std::{io, net::SocketAddr, rc::Rc};
 use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes},
     net::TcpStream,
@@ -129,23 +131,47 @@ async fn connect_counted(
     connected
 }
 
-/// Forwards bytes both ways until both sides have ended, one fails, or the drain cuts it.
-pub(crate) async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
+/// Forwards bytes between two sockets until both sides have ended, one fails, or the drain cuts it.
+/// `first` was read from the client before.
+pub(crate) async fn forward(
+    local: &Rc<Local>,
+    active: Active,
+    (first, mut client): (Bytes, TcpStream),
+    mut upstream: Opened,
+) {
+    let slot = upstream.slot;
+    let relayed = relay::relay(&mut client, &first, &mut upstream.stream);
+    until_ended(local, active, slot, relayed).await;
+}
+
+/// The same for a client that is not a socket of its own, such as a stream of HTTP/2.
+pub(crate) async fn forward_stream<S: AsyncRead + AsyncWrite + Unpin>(
     local: &Rc<Local>,
     active: Active,
     mut client: S,
     mut upstream: Opened,
 ) {
-    let _opaque = Opaque::begin(local, upstream.slot);
+    let slot = upstream.slot;
+    let copied = copy_bidirectional_with_sizes(&mut client, &mut upstream.stream, BUFFER, BUFFER);
+    until_ended(local, active, slot, copied).await;
+}
+
+async fn until_ended(
+    local: &Rc<Local>,
+    active: Active,
+    slot: Slot,
+    forwarding: impl Future<Output = io::Result<(u64, u64)>>,
+) {
+    let _opaque = Opaque::begin(local, slot);
     let peer = active.entry.peer;
-    let copied = select! {
-        copied = copy_bidirectional_with_sizes(&mut client, &mut upstream.stream, BUFFER, BUFFER) => copied,
+    let ended = select! {
+        ended = forwarding => ended,
         () = local.drain.reached(Phase::Cut) => {
             tracing::info!(%peer, "opaque connection cut: the drain's deadline has passed");
             return;
         }
     };
-    match copied {
+    match ended {
         Ok((sent, received)) => tracing::debug!(%peer, sent, received, "closed"),
         Err(error) => tracing::debug!(%peer, %error, "opaque connection failed"),
     }
