@@ -355,7 +355,7 @@ mod tests {
     fn a_refusal_is_told_with_its_message() {
         let mut proxies = proxies();
         let mut state = proxy("shop/web-0", 1);
-        state.nacks.insert(checkout(), "lb_policy: no".to_owned());
+        state.nacks.insert(checkout(), "lb_policy: no".into());
         proxies.seen(state, |_| true, at(1));
         let result = applied(&proxies, 2);
         assert_eq!(result.lagging[0].nack.as_deref(), Some("lb_policy: no"));

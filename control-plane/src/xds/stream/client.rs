@@ -5,6 +5,7 @@ use super::{
         snapshot::Snapshot,
         translate::{ClientKind, Node, Resource, ResourceType},
     },
+    refusal::Refusal,
     subscription::{Held, Outstanding, Subscription, Taken},
 };
 use crate::model::Generation;
@@ -125,7 +126,7 @@ impl Client {
             subscription.ack_older(nonce);
         }
         match error {
-            Some(message) => subscription.refuse(nonce, message, taken),
+            Some(message) => subscription.refuse(nonce, &Refusal::read(message), taken),
             None => subscription.ack(nonce),
         }
         newest
