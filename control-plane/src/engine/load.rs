@@ -7,6 +7,7 @@
 
 use super::{
     index::Index,
+    proxies::Proxies,
     reports::{Counts, Reports},
 };
 use crate::model::{
@@ -21,6 +22,13 @@ const LATE: Duration = Duration::from_millis(500);
 const RECENTLY: Duration = Duration::from_secs(2);
 /// A proxy that has not reported for so long is no longer expected to.
 const FORGOTTEN: Duration = Duration::from_secs(60);
+/// A proxy that is not connected and has not reported for so long says nothing any more: three of
+/// the longest intervals at which reports are asked for.
+const SILENT: Duration = Duration::from_secs(15);
+/// How often those are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How many proxies may report that are not connected, counting those that are.
+const MOST_REPORTERS: usize = 10_000;
 
 /// All reporters' views of all instances.
 #[derive(Debug)]
@@ -30,6 +38,7 @@ pub(super) struct Loads {
     sessions: BTreeMap<(ServiceKey, VersionId), Timestamp>,
     /// When each proxy last reported.
     reported: BTreeMap<ProxyId, Timestamp>,
+    swept: Timestamp,
 }
 
 /// Who reports: an instance's own proxy, or a client's.
@@ -64,6 +73,7 @@ impl Loads {
             instances: BTreeMap::new(),
             sessions: BTreeMap::new(),
             reported: BTreeMap::new(),
+            swept: started,
         }
     }
 
@@ -79,9 +89,13 @@ impl Loads {
                 mentioned.entry(instance).or_default().add(endpoint);
             }
         }
+        let sides = [false, true].map(|own| Reporter {
+            own,
+            proxy: sample.proxy.clone(),
+        });
         for (workload, reporters) in &mut self.instances {
-            for (reporter, reports) in reporters {
-                if reporter.proxy == sample.proxy {
+            for reporter in &sides {
+                if let Some(reports) = reporters.get_mut(reporter) {
                     let counts = mentioned
                         .remove(&(workload.clone(), reporter.own))
                         .unwrap_or_default();
@@ -142,15 +156,40 @@ impl Loads {
         }
     }
 
+    /// Where it is false, only who is connected is heard: whoever reaches the port may open streams
+    /// under any number of names.
+    pub(super) fn has_room_for(&self, proxy: &ProxyId) -> bool {
+        self.reported.len() < MOST_REPORTERS || self.reported.contains_key(proxy)
+    }
+
+    /// Ends what was said by proxies that are not connected and have fallen silent. Reports have a
+    /// stream of their own, so the last one may come after its proxy's ADS stream has ended; and
+    /// some proxies only report. Of an instance's own proxy it counts until the lease is over.
+    pub(super) fn end_silent(&mut self, proxies: &Proxies, now: Timestamp) {
+        if now.since(self.swept) < SWEEP {
+            return;
+        }
+        self.swept = now;
+        for reporters in self.instances.values_mut() {
+            reporters.retain(|Reporter { own, proxy }, reports| {
+                now.since(reports.newest) < SILENT
+                    || proxies.is_connected(proxy)
+                    || (*own && proxies.is_known(proxy))
+            });
+        }
+        self.instances.retain(|_, reporters| !reporters.is_empty());
+        self.reported.retain(|proxy, at| {
+            let silent_for = now.since(*at);
+            silent_for < SILENT || (silent_for < FORGOTTEN && proxies.is_connected(proxy))
+        });
+    }
+
     /// Forgets instances and versions that are no more.
     pub(super) fn retain(&mut self, index: &Index) {
         self.instances
             .retain(|workload, _| !index.services_of(workload).is_empty());
         self.sessions
             .retain(|(service, version), _| index.has(service, version));
-        if let Some(newest) = self.reported.values().max().copied() {
-            self.reported.retain(|_, at| newest.since(*at) < FORGOTTEN);
-        }
     }
 
     /// Until when the reports on all of these instances go, so that versions are compared over the
@@ -203,6 +242,12 @@ impl Loads {
             activity.last_report = None;
         }
         activity
+    }
+
+    /// How many proxies report.
+    #[cfg(test)]
+    pub(super) fn reporters(&self) -> usize {
+        self.reported.len()
     }
 
     /// An instance's present traffic by its own proxy, else by its clients': explicit proxies
