@@ -52,6 +52,10 @@ const _: () = assert!(
     "a proxy that is cut off while it comes back is noticed before it is taken at its word"
 );
 
+/// How many streams one connection may have open: a proxy has three (ADS, LRS, HDS), the command
+/// line a few. More wait.
+const STREAMS: u32 = 100;
+
 /// Why the program ends, and with which exit code.
 #[derive(Debug)]
 struct Failure {
@@ -230,7 +234,8 @@ async fn serve_grpc(
     }
     let mut builder = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE));
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(STREAMS);
     let mut router = builder
         .add_service(xds.ads())
         .add_service(xds.lrs())

@@ -10,8 +10,8 @@ use nix::{
 };
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
-    net::TcpListener,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -76,6 +76,36 @@ fn it_says_where_it_listens_and_ends_with_0_when_told_to() {
         if xds.starts_with("xds=127.0.0.1:") && http.starts_with("http=127.0.0.1:")));
     terminate(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// The value of a setting in the first HTTP/2 frame that a server sends (RFC 9113, section 6.5).
+fn setting(address: &str, id: u16) -> Option<u32> {
+    const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .unwrap();
+    stream.write_all(&EMPTY_SETTINGS).unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[3], 4, "SETTINGS come first");
+    let mut body = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    stream.read_exact(&mut body).unwrap();
+    let (settings, _) = body.as_chunks::<6>();
+    let found = settings.iter().find(|s| s[..2] == id.to_be_bytes());
+    found.map(|s| u32::from_be_bytes([s[2], s[3], s[4], s[5]]))
+}
+
+#[test]
+fn a_connection_has_at_most_100_streams_open() {
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    let folder = folder(SERVICE);
+    let (mut child, line) = serving(folder.path());
+    let xds = line.split_whitespace().nth(1).unwrap();
+    let address = xds.strip_prefix("xds=").unwrap();
+    assert_eq!(setting(address, MAX_CONCURRENT_STREAMS), Some(100));
+    terminate(&child);
+    child.wait().unwrap();
 }
 
 #[test]

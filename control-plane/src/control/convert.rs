@@ -44,7 +44,7 @@ fn status(view: &UpgradeView, now: Timestamp) -> control::UpgradeStatus {
                 .map(|lagging| control::LaggingProxy {
                     proxy: lagging.proxy.to_string(),
                     since: duration(now.since(lagging.since)),
-                    nack: lagging.nack.clone().unwrap_or_default(),
+                    nack: lagging.nack.as_deref().unwrap_or_default().to_owned(),
                 })
                 .collect(),
         }),
@@ -187,7 +187,7 @@ fn resources(kind: &TypeState) -> control::ProxyResources {
         wildcard: kind.wildcard,
         acked: count(acked),
         pending: count(kind.resources.len() - acked),
-        nack: kind.nack.clone().unwrap_or_default(),
+        nack: kind.nack.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

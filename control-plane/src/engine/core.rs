@@ -236,6 +236,10 @@ impl Engine {
                 self.disbelieved.remove(&proxy);
             }
             Observed::Load(sample) => {
+                let proxy = &sample.proxy;
+                if !self.loads.has_room_for(proxy) && !self.proxies.is_connected(proxy) {
+                    return;
+                }
                 let sample = self.credible(sample);
                 self.proxies.reported(&sample.proxy);
                 let since = self.loads.record(&sample, &self.index);

@@ -7,6 +7,7 @@
 
 use super::{
     index::Index,
+    proxies::Proxies,
     reports::{Counts, Reports},
 };
 use crate::model::{
@@ -15,28 +16,32 @@ use crate::model::{
 use segue_proto::names::{ClusterName, split_control};
 use std::{collections::BTreeMap, time::Duration};
 
-/// A report that is later than this is not waited for before versions are compared.
-const LATE: Duration = Duration::from_millis(500);
-/// A reporter that has been silent for longer is not waited for at all.
-const RECENTLY: Duration = Duration::from_secs(2);
 /// A proxy that has not reported for so long is no longer expected to.
 const FORGOTTEN: Duration = Duration::from_secs(60);
+/// A proxy that is not connected and has not reported for so long says nothing any more: three of
+/// the longest intervals at which reports are asked for.
+const SILENT: Duration = Duration::from_secs(15);
+/// How often those are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How many proxies may report that are not connected, counting those that are.
+const MOST_REPORTERS: usize = 10_000;
 
 /// All reporters' views of all instances.
 #[derive(Debug)]
 pub(super) struct Loads {
     started: Timestamp,
-    instances: BTreeMap<WorkloadKey, BTreeMap<Reporter, Reports>>,
+    pub(super) instances: BTreeMap<WorkloadKey, BTreeMap<Reporter, Reports>>,
     sessions: BTreeMap<(ServiceKey, VersionId), Timestamp>,
     /// When each proxy last reported.
     reported: BTreeMap<ProxyId, Timestamp>,
+    swept: Timestamp,
 }
 
 /// Who reports: an instance's own proxy, or a client's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Reporter {
-    own: bool,
-    proxy: ProxyId,
+pub(super) struct Reporter {
+    pub own: bool,
+    pub proxy: ProxyId,
 }
 
 /// What is known of one instance's activity.
@@ -64,6 +69,7 @@ impl Loads {
             instances: BTreeMap::new(),
             sessions: BTreeMap::new(),
             reported: BTreeMap::new(),
+            swept: started,
         }
     }
 
@@ -79,9 +85,13 @@ impl Loads {
                 mentioned.entry(instance).or_default().add(endpoint);
             }
         }
+        let sides = [false, true].map(|own| Reporter {
+            own,
+            proxy: sample.proxy.clone(),
+        });
         for (workload, reporters) in &mut self.instances {
-            for (reporter, reports) in reporters {
-                if reporter.proxy == sample.proxy {
+            for reporter in &sides {
+                if let Some(reports) = reporters.get_mut(reporter) {
                     let counts = mentioned
                         .remove(&(workload.clone(), reporter.own))
                         .unwrap_or_default();
@@ -150,38 +160,40 @@ impl Loads {
         }
     }
 
+    /// Where it is false, only who is connected is heard: whoever reaches the port may open streams
+    /// under any number of names.
+    pub(super) fn has_room_for(&self, proxy: &ProxyId) -> bool {
+        self.reported.len() < MOST_REPORTERS || self.reported.contains_key(proxy)
+    }
+
+    /// Ends what was said by proxies that are not connected and have fallen silent. Reports have a
+    /// stream of their own, so the last one may come after its proxy's ADS stream has ended; and
+    /// some proxies only report. Of an instance's own proxy it counts until the lease is over.
+    pub(super) fn end_silent(&mut self, proxies: &Proxies, now: Timestamp) {
+        if now.since(self.swept) < SWEEP {
+            return;
+        }
+        self.swept = now;
+        for reporters in self.instances.values_mut() {
+            reporters.retain(|Reporter { own, proxy }, reports| {
+                now.since(reports.newest) < SILENT
+                    || proxies.is_connected(proxy)
+                    || (*own && proxies.is_known(proxy))
+            });
+        }
+        self.instances.retain(|_, reporters| !reporters.is_empty());
+        self.reported.retain(|proxy, at| {
+            let silent_for = now.since(*at);
+            silent_for < SILENT || (silent_for < FORGOTTEN && proxies.is_connected(proxy))
+        });
+    }
+
     /// Forgets instances and versions that are no more.
     pub(super) fn retain(&mut self, index: &Index) {
         self.instances
             .retain(|workload, _| !index.services_of(workload).is_empty());
         self.sessions
             .retain(|(service, version), _| index.has(service, version));
-        if let Some(newest) = self.reported.values().max().copied() {
-            self.reported.retain(|_, at| newest.since(*at) < FORGOTTEN);
-        }
-    }
-
-    /// Until when the reports on all of these instances go, so that versions are compared over the
-    /// same seconds: proxies do not report at the same moment. A reporter that is late holds up
-    /// nothing for longer than [`LATE`].
-    pub(super) fn known_until<'a>(
-        &self,
-        workloads: impl Iterator<Item = &'a WorkloadKey>,
-        now: Timestamp,
-    ) -> Timestamp {
-        let newest = |workload| {
-            let reporters = self.instances.get(workload)?;
-            let own = reporters.keys().any(|reporter| reporter.own);
-            let those = reporters.iter().filter(|(reporter, _)| reporter.own == own);
-            those.map(|(_, reports)| reports.newest).min()
-        };
-        let late = u64::try_from(LATE.as_millis()).unwrap_or_default();
-        let earliest = Timestamp(now.0.saturating_sub(late));
-        workloads
-            .filter_map(newest)
-            .filter(|at| now.since(*at) < RECENTLY)
-            .min()
-            .map_or(now, |at| at.max(earliest))
     }
 
     /// What is active on an instance. `expects_own`: its own proxy is known, so that nothing is
@@ -211,6 +223,12 @@ impl Loads {
             activity.last_report = None;
         }
         activity
+    }
+
+    /// How many proxies report.
+    #[cfg(test)]
+    pub(super) fn reporters(&self) -> usize {
+        self.reported.len()
     }
 
     /// An instance's present traffic by its own proxy, else by its clients': explicit proxies
@@ -304,11 +322,11 @@ fn instance_of(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::engine::tests::support::{at, catalog};
 
-    fn endpoint(cluster: &str, requests_active: u64) -> EndpointSample {
+    pub(in crate::engine) fn endpoint(cluster: &str, requests_active: u64) -> EndpointSample {
         EndpointSample {
             cluster: cluster.to_owned(),
             address: Some("10.0.0.1:8080".parse().unwrap()),
@@ -317,7 +335,11 @@ mod tests {
         }
     }
 
-    fn report(proxy: &str, seconds: u64, endpoints: Vec<EndpointSample>) -> LoadSample {
+    pub(in crate::engine) fn report(
+        proxy: &str,
+        seconds: u64,
+        endpoints: Vec<EndpointSample>,
+    ) -> LoadSample {
         LoadSample {
             proxy: proxy.into(),
             workload: crate::model::Key::try_from(proxy.to_owned()).ok(),
@@ -443,37 +465,6 @@ mod tests {
         assert_eq!((loads.instances.len(), loads.sessions.len()), (1, 1));
         loads.retain(&Index::new(&catalog(&[])));
         assert_eq!((loads.instances.len(), loads.sessions.len()), (0, 0));
-    }
-
-    #[test]
-    fn versions_are_compared_as_far_as_the_reports_on_all_of_their_instances_go() {
-        let index = Index::new(&catalog(&[("a-0", "v1"), ("b-0", "v2")]));
-        let mut loads = Loads::new(at(0));
-        let (old, new) = (
-            WorkloadKey::new("shop", "a-0"),
-            WorkloadKey::new("shop", "b-0"),
-        );
-        let report_at = |loads: &mut Loads, proxy: &str, ms: u64, errors: u64| {
-            let mut own = endpoint("inbound|8080||", 0);
-            own.issued = errors;
-            own.errors = errors;
-            let mut sample = report(proxy, 0, vec![own]);
-            sample.at = Timestamp(at(0).0 + ms);
-            loads.record(&sample, &index);
-            sample.at
-        };
-        report_at(&mut loads, "shop/b-0", 10, 0);
-        let known = report_at(&mut loads, "shop/a-0", 200, 0);
-        let now = report_at(&mut loads, "shop/b-0", 260, 9);
-        let both = [&old, &new];
-        assert_eq!(loads.known_until(both.into_iter(), now), known);
-        assert_eq!(loads.recent(&new, known), (0, 0), "not before a-0 reports");
-        let later = report_at(&mut loads, "shop/a-0", 300, 7);
-        assert_eq!(loads.known_until(both.into_iter(), later), now);
-        assert_eq!(loads.recent(&new, now), (9, 9));
-        let late = Timestamp(known.0 + 1_300);
-        let waited = Timestamp(late.0 - 500);
-        assert_eq!(loads.known_until(both.into_iter(), late), waited);
     }
 
     #[test]

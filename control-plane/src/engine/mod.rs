@@ -25,6 +25,7 @@ mod credible;
 mod evidence;
 mod health;
 mod held_back;
+mod horizon;
 mod inbox;
 mod index;
 mod journal;

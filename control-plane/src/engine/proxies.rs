@@ -216,10 +216,20 @@ impl Proxies {
         applied
     }
 
-    /// True where a proxy is known, connected or expected back.
+    /// True where a workload's own proxy is known, connected or expected back.
     pub(super) fn contains(&self, workload: &WorkloadKey) -> bool {
-        self.known
-            .contains_key(&ProxyId::from(workload.to_string().as_str()))
+        self.is_known(&ProxyId::from(workload.to_string().as_str()))
+    }
+
+    /// True where it is connected or expected back.
+    pub(super) fn is_known(&self, proxy: &ProxyId) -> bool {
+        self.known.contains_key(proxy)
+    }
+
+    /// True where its stream is open.
+    pub(super) fn is_connected(&self, proxy: &ProxyId) -> bool {
+        let known = self.known.get(proxy);
+        known.is_some_and(|known| known.gone_at.is_none())
     }
 
     /// True where a proxy is subscribed to a service, or was when it was last connected.
@@ -355,7 +365,7 @@ mod tests {
     fn a_refusal_is_told_with_its_message() {
         let mut proxies = proxies();
         let mut state = proxy("shop/web-0", 1);
-        state.nacks.insert(checkout(), "lb_policy: no".to_owned());
+        state.nacks.insert(checkout(), "lb_policy: no".into());
         proxies.seen(state, |_| true, at(1));
         let result = applied(&proxies, 2);
         assert_eq!(result.lagging[0].nack.as_deref(), Some("lb_policy: no"));

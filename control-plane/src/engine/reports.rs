@@ -9,6 +9,9 @@ const RATE_SPAN: Duration = Duration::from_secs(2);
 const RATE_AGE: Duration = Duration::from_secs(15);
 /// What is recent.
 const RECENT: Duration = Duration::from_secs(1);
+/// A report over more than this tells of other seconds too. Reports that are asked for each second
+/// come a little later than that.
+const ABOUT_RECENT: Duration = Duration::from_millis(1_250);
 /// Reports kept of one reporter for the rates.
 const KEPT: usize = 16;
 
@@ -65,6 +68,17 @@ impl Counts {
     }
 }
 
+impl Window {
+    /// A second's part of what was counted.
+    fn recent(&self, count: u64) -> u64 {
+        if self.span <= ABOUT_RECENT {
+            return count;
+        }
+        let part = u128::from(count) * RECENT.as_millis() / self.span.as_millis();
+        u64::try_from(part).unwrap_or(u64::MAX)
+    }
+}
+
 impl Reports {
     pub(super) fn add(&mut self, counts: Counts, at: Timestamp) {
         if counts.is_active() {
@@ -104,14 +118,15 @@ impl Reports {
     }
 
     /// Requests that ended in the last second until then, and how many of them were errors; None: no
-    /// report came in meanwhile.
+    /// report came in meanwhile. Of a report over a longer time it is a second's part: nobody knows
+    /// when in that time they ended.
     pub(super) fn recent(&self, until: Timestamp) -> Option<(u64, u64)> {
         let mut sum = None;
         let known = self.recent.iter().skip_while(|window| window.at > until);
         for window in known.take_while(|window| until.since(window.at) < RECENT) {
             let (ended, errors) = sum.get_or_insert((0_u64, 0_u64));
-            *ended = ended.saturating_add(window.ended);
-            *errors = errors.saturating_add(window.errors);
+            *ended = ended.saturating_add(window.recent(window.ended));
+            *errors = errors.saturating_add(window.recent(window.errors));
         }
         sum
     }
@@ -122,4 +137,49 @@ fn per_second(count: u64, span: Duration) -> f64 {
         return 0.0;
     }
     f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / span.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::support::at;
+
+    fn counts(ended: u64, errors: u64) -> Counts {
+        Counts {
+            issued: ended,
+            ended,
+            errors,
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn of_a_report_over_a_minute_a_second_counts() {
+        let mut reports = Reports::default();
+        reports.add(counts(0, 0), at(0));
+        reports.add(counts(9, 5), at(60));
+        assert_eq!(reports.recent(at(60)), Some((0, 0)));
+        let mut busy = Reports::default();
+        busy.add(counts(0, 0), at(0));
+        busy.add(counts(600, 60), at(60));
+        busy.add(counts(7, 2), Timestamp(at(60).0 + 250));
+        assert_eq!(busy.recent(Timestamp(at(60).0 + 250)), Some((17, 3)));
+    }
+
+    #[test]
+    fn a_report_each_second_counts_whole_also_where_it_is_a_little_late() {
+        let mut reports = Reports::default();
+        let late = Timestamp(at(1).0 + 200);
+        reports.add(counts(0, 0), at(0));
+        reports.add(counts(9, 5), late);
+        assert_eq!(reports.recent(late), Some((9, 5)));
+    }
+
+    #[test]
+    fn no_number_is_too_large() {
+        let mut reports = Reports::default();
+        reports.add(counts(0, 0), at(0));
+        reports.add(counts(u64::MAX, u64::MAX), at(2));
+        assert_eq!(reports.recent(at(2)), Some((u64::MAX / 2, u64::MAX / 2)));
+    }
 }

@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// Proxies that are gone for longer than their lease no longer hold anything up, and the
-    /// instances whose own they were are lost.
+    /// instances whose own they were are lost. What they and others said last ends with them.
     fn fence(&mut self, now: Timestamp) {
         let catalog = &self.catalog;
         let exists = |key: &_| catalog.workloads.contains_key(key);
@@ -96,6 +96,10 @@ impl Engine {
                 self.dirty.extend(services.iter().cloned());
             }
         }
+        let loads = &mut self.loads;
+        loads.end_silent(&self.proxies, now);
+        self.disbelieved
+            .retain(|proxy| loads.reported_at(proxy).is_some());
     }
 
     fn to_look_at(&self) -> BTreeSet<UpgradeKey> {

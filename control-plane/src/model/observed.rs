@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
 };
 
 /// Something that was seen.
@@ -45,7 +46,7 @@ pub struct ProxyState {
     /// The newest generation of which it was sent something.
     pub sent: Generation,
     /// The services of which it refused the newest state, with its message.
-    pub nacks: BTreeMap<ServiceKey, String>,
+    pub nacks: BTreeMap<ServiceKey, Arc<str>>,
     /// Per xDS type, for `segue proxy list`.
     pub types: Vec<TypeState>,
 }
@@ -60,7 +61,7 @@ pub struct TypeState {
     /// The resources it has, with the version it ACKed (or was sent) and whether that was ACKed.
     pub resources: BTreeMap<String, ResourceState>,
     /// The newest NACK that no ACK has followed.
-    pub nack: Option<String>,
+    pub nack: Option<Arc<str>>,
 }
 
 /// What a proxy has of one resource.

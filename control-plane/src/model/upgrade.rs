@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 /// What was asked.
@@ -192,7 +193,7 @@ pub struct Lagging {
     /// Since when.
     pub since: Timestamp,
     /// Its NACK, where it refused.
-    pub nack: Option<String>,
+    pub nack: Option<Arc<str>>,
 }
 
 /// One line of the history.

@@ -1,6 +1,11 @@
 //! `spec.analysis`: when the new version's numbers roll back.
 
-use super::{Fraction, MetricSpec, Period, Rate, check::Checks, metric::check_metrics, policy};
+use super::{
+    Fraction, MetricSpec, Period, Rate,
+    check::{Checks, SHORTEST_INTERVAL},
+    metric::check_metrics,
+    policy,
+};
 use crate::model::{self, Analysis, Latency, SuccessRate};
 use serde::{Deserialize, Serialize};
 
@@ -158,13 +163,16 @@ impl AnalysisSpec {
                 );
             }
         }
-        for (name, period) in [("interval", self.interval), ("maxWait", self.max_wait)] {
-            checks.require(
-                period.is_none_or(|period| !period.0.is_zero()),
-                &format!("{field}.{name}"),
-                "0s is not above 0",
-            );
-        }
+        checks.at_least(
+            &format!("{field}.interval"),
+            self.interval,
+            SHORTEST_INTERVAL,
+        );
+        checks.require(
+            self.max_wait.is_none_or(|wait| !wait.0.is_zero()),
+            &format!("{field}.maxWait"),
+            "0s is not above 0",
+        );
         let metrics = self.metrics.as_deref().unwrap_or_default();
         check_metrics(metrics, &format!("{field}.metrics"), checks);
     }

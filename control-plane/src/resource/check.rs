@@ -1,6 +1,10 @@
 //! Checking: what is wrong, and in which field.
 
-use std::fmt;
+use super::Period;
+use std::{fmt, time::Duration};
+
+/// The shortest interval of looks and health checks: each look is a line on disk.
+pub(super) const SHORTEST_INTERVAL: Period = Period(Duration::from_millis(250));
 
 /// One thing that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,13 @@ impl Checks {
             field: field.into(),
             message: message.into(),
         });
+    }
+
+    pub(super) fn at_least(&mut self, field: &str, period: Option<Period>, least: Period) {
+        if let Some(period) = period {
+            let message = format!("{period} is less than {least}");
+            self.require(period.0 >= least.0, field, &message);
+        }
     }
 
     pub(super) fn require(&mut self, holds: bool, field: &str, message: &str) {

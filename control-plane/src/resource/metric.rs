@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 /// How often a metric is asked for where its policy does not say.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// The shortest interval: others' servers are not ours to burden.
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const SHORTEST_INTERVAL: Period = Period(Duration::from_secs(1));
 /// Bad answers in a row that roll back, where its policy does not say.
 const FAILURE_THRESHOLD: u32 = 3;
 /// How long a webhook may take where its policy does not say.
@@ -98,13 +98,11 @@ impl MetricSpec {
                 self.name
             ),
         );
-        if let Some(interval) = self.interval {
-            checks.require(
-                interval.0 >= SHORTEST_INTERVAL,
-                &format!("{field}.interval"),
-                &format!("{interval} is less than {}", Period(SHORTEST_INTERVAL)),
-            );
-        }
+        checks.at_least(
+            &format!("{field}.interval"),
+            self.interval,
+            SHORTEST_INTERVAL,
+        );
         checks.require(
             self.failure_threshold != Some(0),
             &format!("{field}.failureThreshold"),

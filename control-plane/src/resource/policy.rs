@@ -4,7 +4,7 @@
 
 use super::{
     AnalysisSpec, Limits, Metadata, NotifySpec, Period, SessionAffinitySpec, StrategySpec,
-    check::{Checks, FieldError, is_dns_label},
+    check::{Checks, FieldError, SHORTEST_INTERVAL, is_dns_label},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::collections::BTreeMap;
@@ -273,17 +273,17 @@ impl PolicySpec {
             &format!("{field}.health.failureThreshold"),
             "0 is not at least 1",
         );
-        let zero = |period: Option<Period>| period.is_some_and(|period| period.0.is_zero());
-        for (name, period) in [
-            ("health.interval", health.interval),
-            ("progressDeadline", self.progress_deadline),
-        ] {
-            checks.require(
-                !zero(period),
-                &format!("{field}.{name}"),
-                "0s is not above 0",
-            );
-        }
+        checks.at_least(
+            &format!("{field}.health.interval"),
+            health.interval,
+            SHORTEST_INTERVAL,
+        );
+        checks.require(
+            self.progress_deadline
+                .is_none_or(|deadline| !deadline.0.is_zero()),
+            &format!("{field}.progressDeadline"),
+            "0s is not above 0",
+        );
         for (index, notify) in self.notify.iter().flatten().enumerate() {
             notify.check(&format!("{field}.notify[{index}]"), checks);
         }

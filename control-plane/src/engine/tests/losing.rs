@@ -1,9 +1,16 @@
 //! Instances that crash, and instances whose machine is lost.
 
-use super::support::{Mesh, proxy};
-use crate::model::{InstanceObservation, InstanceState, Observed, Phase, ProxyId, WorkloadKey};
+use super::{
+    proving::served,
+    support::{Mesh, proxy},
+};
+use crate::model::{
+    EndpointSample, InstanceObservation, InstanceState, Observed, Phase, ProxyId, Timestamp,
+    WorkloadKey,
+};
 
 const V1: [(&str, &str); 2] = [("a-0", "v1"), ("a-1", "v1")];
+const OLD: &str = "outbound|80|v1|checkout.shop.svc.cluster.local";
 const BOTH: [(&str, &str); 4] = [("a-0", "v1"), ("a-1", "v1"), ("b-0", "v2"), ("b-1", "v2")];
 
 /// The last look in the decision log, and what it saw of an instance.
@@ -126,4 +133,103 @@ fn failures_count_from_the_beginning_of_the_run_and_over_a_restart() {
     assert_eq!(seen(&mut mesh, "a-1").restarts, 1);
     fail_once(&mut mesh);
     assert_eq!(seen(&mut mesh, "a-1").restarts, 2);
+}
+
+/// What is known of the traffic of `a-0`.
+fn usage(mesh: &mut Mesh) -> (u64, Option<Timestamp>, u32) {
+    let instance = WorkloadKey::new("shop", "a-0");
+    let now = mesh.now;
+    let engine = mesh.engine();
+    let expects_own = engine.proxies.contains(&instance);
+    let usage = engine.loads.activity(&instance, expects_own, now);
+    (usage.active, usage.last_report, usage.ejected_by)
+}
+
+/// A client that keeps `a-0` out and has something under way there.
+fn keeps_out() -> EndpointSample {
+    EndpointSample {
+        ejected: true,
+        requests_active: 1,
+        ..served(OLD, 1, 10, 10)
+    }
+}
+
+#[test]
+fn a_report_that_comes_after_its_proxy_went_does_not_count_for_good() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.ticks(2);
+    mesh.report("shop/web", vec![keeps_out()]);
+    let (proxy, now) = (ProxyId::from("shop/web"), mesh.now);
+    let gone = Observed::ProxyGone {
+        proxy,
+        clean: false,
+    };
+    mesh.engine().observed(gone, now);
+    mesh.report("shop/web", vec![keeps_out()]);
+    mesh.ticks(140);
+    assert_eq!((usage(&mut mesh).0, usage(&mut mesh).2), (1, 1));
+    mesh.ticks(30);
+    let now = mesh.now;
+    assert_eq!(usage(&mut mesh), (0, Some(now), 0));
+}
+
+#[test]
+fn a_proxy_that_still_reports_is_heard_though_its_stream_broke() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.ticks(2);
+    let (proxy, now) = (ProxyId::from("shop/web"), mesh.now);
+    let gone = Observed::ProxyGone {
+        proxy,
+        clean: false,
+    };
+    mesh.engine().observed(gone, now);
+    for _ in 0..100 {
+        mesh.report("shop/web", vec![keeps_out()]);
+        mesh.ticks(3);
+    }
+    let (active, _, ejected_by) = usage(&mut mesh);
+    assert_eq!(active, 1, "what is under way is believed of anybody");
+    assert_eq!(ejected_by, 0, "its lease has run out");
+}
+
+#[test]
+fn an_instance_whose_own_proxy_is_cut_off_is_not_quiet_before_the_lease_is_over() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.ticks(2);
+    sidecar(&mut mesh, "a-0", true);
+    mesh.tick();
+    mesh.lost.insert("a-0".to_owned());
+    sidecar(&mut mesh, "a-0", false);
+    let said = mesh.now;
+    mesh.ticks(145);
+    assert_eq!(usage(&mut mesh).1, Some(said));
+    mesh.ticks(15);
+    assert_eq!(usage(&mut mesh).1, None, "nobody says anything of it");
+}
+
+#[test]
+fn a_connected_proxy_that_falls_silent_is_still_waited_for() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.ticks(2);
+    mesh.report("shop/web", vec![keeps_out()]);
+    let said = mesh.now;
+    mesh.ticks(700);
+    assert_eq!(usage(&mut mesh), (1, Some(said), 1));
+}
+
+#[test]
+fn strangers_that_fall_silent_are_forgotten_and_only_so_many_are_heard() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.ticks(2);
+    let before = mesh.engine().loads.reporters();
+    for n in 0..12_000 {
+        let sample = served(OLD, 1, 10, 10);
+        mesh.report(&format!("stranger-{n}"), vec![sample]);
+    }
+    assert_eq!(mesh.engine().loads.reporters(), 10_000);
+    mesh.report("shop/web", vec![keeps_out()]);
+    assert_eq!(usage(&mut mesh).2, 1, "who is connected is heard");
+    mesh.ticks(170);
+    assert_eq!(mesh.engine().loads.reporters(), before + 1);
+    assert_eq!(mesh.engine().disbelieved.len(), 0);
 }

@@ -76,7 +76,7 @@ fn apply(world: &mut World, event: &Event) {
             world.ack();
             world.nack = None;
         }
-        Event::Nack(on) => world.nack = on.then(|| "no".to_owned()),
+        Event::Nack(on) => world.nack = on.then(|| "no".into()),
         Event::Ready(i, ready) => {
             if let Some(instance) = world.new.get_mut(*i) {
                 instance.ready = *ready;

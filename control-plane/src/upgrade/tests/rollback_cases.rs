@@ -42,7 +42,7 @@ fn a_nack_of_an_unapplied_step_rolls_back_with_the_proxys_words() {
     let mut world = World::warmed_up(policy());
     world.acks = false;
     world.pass(10);
-    world.nack = Some("route.cluster: unknown".to_owned());
+    world.nack = Some("route.cluster: unknown".into());
     world.look();
     world.stands_at(Phase::RollingBack, 0);
     let reason = world.status.rollback_reason.clone().unwrap();
@@ -280,7 +280,7 @@ fn a_proxy_that_refuses_the_way_back_does_not_hold_it_up_for_ever() {
     let mut world = World::warmed_up(policy());
     world.acks = false;
     world.pass(10);
-    world.nack = Some("route.cluster: unknown".to_owned());
+    world.nack = Some("route.cluster: unknown".into());
     world.look();
     world.pass(59);
     assert_eq!(world.status.applied_at, None);

@@ -92,7 +92,7 @@ pub(super) struct World {
     pub(super) acks: bool,
     pub(super) acked: u64,
     pub(super) published: u64,
-    pub(super) nack: Option<String>,
+    pub(super) nack: Option<std::sync::Arc<str>>,
     /// What analysis says of a step that is applied.
     pub(super) judgement: Option<Judgement>,
     /// Proxies that have not reported since a restart.

@@ -5,7 +5,7 @@ use crate::{
     model::{Observed, ProxyState},
     xds::{
         snapshot::Snapshot,
-        stream::{Client, Refused, Variant, delta, state_of_the_world},
+        stream::{Client, Refusal, Refused, Variant, delta, state_of_the_world},
         translate::Node,
     },
 };
@@ -100,7 +100,8 @@ fn log_refusal(
 ) {
     if let Some(error) = error {
         let proxy = &client.node().id;
-        tracing::warn!(%proxy, type_url, message = error.message, "a proxy refused its configuration");
+        let message = Refusal::read(&error.message).shown;
+        tracing::warn!(%proxy, type_url, %message, "a proxy refused its configuration");
     }
 }
 

@@ -13,7 +13,7 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-use super::snapshot::Snapshot;
+use super::{snapshot::Snapshot, translate::Node};
 use crate::model::{Observed, Timestamp};
 pub use ads::INTRODUCTION;
 use envoy_types::pb::envoy::service::{
@@ -139,5 +139,8 @@ where
 }
 
 fn no_node() -> Status {
-    Status::invalid_argument("the first request of a stream must carry a node with an id")
+    let most = Node::MAX_TEXT;
+    Status::invalid_argument(format!(
+        "the first request of a stream must carry a node with an id; it, the cluster, the user agent, namespace and name have at most {most} bytes each"
+    ))
 }

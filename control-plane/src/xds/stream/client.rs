@@ -5,6 +5,7 @@ use super::{
         snapshot::Snapshot,
         translate::{ClientKind, Node, Resource, ResourceType},
     },
+    refusal::Refusal,
     subscription::{Held, Outstanding, Subscription, Taken},
 };
 use crate::model::Generation;
@@ -16,6 +17,15 @@ use std::{
 
 /// How many names one stream may subscribe to.
 const MAX_NAMES: usize = 10_000;
+/// How long a resource's name or version may be, in bytes: four times a host name.
+const MAX_TEXT: usize = 1024;
+/// How many responses of one stream may wait to be ACKed or NACKed. What changes by itself waits
+/// for that anyway; this bounds a client that asks and never answers.
+const MAX_UNANSWERED: usize = 1024;
+/// How many names those may tell of, where they are more than [`FEW_UNANSWERED`].
+const MAX_UNANSWERED_NAMES: usize = 100_000;
+/// So many may tell of any number: a client of everything in a large mesh.
+const FEW_UNANSWERED: usize = 8;
 /// The name that subscribes to everything.
 pub(super) const WILDCARD: &str = "*";
 
@@ -34,6 +44,14 @@ pub enum Refused {
     /// More subscriptions than one stream may hold.
     #[error("more than {MAX_NAMES} resource names on one stream; open another or ask for fewer")]
     TooManyNames,
+    /// A name or version that nobody has.
+    #[error("a resource name or version is longer than {MAX_TEXT} bytes; ask for a shorter one")]
+    TooLong,
+    /// It asks and never answers.
+    #[error(
+        "too many responses on one stream were neither ACKed nor NACKed; answer each, then ask"
+    )]
+    Unanswered,
 }
 
 /// One response to be, in no variant's terms.
@@ -45,6 +63,14 @@ pub(super) struct Batch {
     /// By the name asked for.
     pub(super) resources: BTreeMap<Arc<str>, Arc<Resource>>,
     pub(super) removed: Vec<Arc<str>>,
+}
+
+/// Refuses a request with a name or version that is too long.
+pub(super) fn check_texts<'a>(mut texts: impl Iterator<Item = &'a String>) -> Result<(), Refused> {
+    if texts.any(|text| text.len() > MAX_TEXT) {
+        return Err(Refused::TooLong);
+    }
+    Ok(())
 }
 
 /// One client.
@@ -125,16 +151,28 @@ impl Client {
             subscription.ack_older(nonce);
         }
         match error {
-            Some(message) => subscription.refuse(nonce, message, taken),
+            Some(message) => subscription.refuse(nonce, &Refusal::read(message), taken),
             None => subscription.ack(nonce),
         }
         newest
     }
 
+    /// After a request was read, before it is answered.
     pub(super) fn check_bounds(&self) -> Result<(), Refused> {
-        let names: usize = self.types.values().map(|s| s.names.len()).sum();
+        // Names that are no longer subscribed to may still wait for an answer.
+        let held = |s: &Subscription| s.names.len().max(s.asked.len());
+        let names: usize = self.types.values().map(held).sum();
         if names > MAX_NAMES {
             return Err(Refused::TooManyNames);
+        }
+        let waiting = || self.types.values().flat_map(|s| &s.outstanding);
+        let (unanswered, told) = waiting().fold((0, 0), |(n, told), response| {
+            (n + 1, told + response.told.len())
+        });
+        if unanswered > MAX_UNANSWERED
+            || (unanswered > FEW_UNANSWERED && told > MAX_UNANSWERED_NAMES)
+        {
+            return Err(Refused::Unanswered);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::{
         snapshot::Snapshot,
         translate::{Resource as Encoded, ResourceType},
     },
-    client::{Batch, Client, Refused, Variant, WILDCARD},
+    client::{Batch, Client, Refused, Variant, WILDCARD, check_texts},
     subscription::Held,
 };
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -23,6 +23,13 @@ pub fn on_request(
     let Some(kind) = ResourceType::from_url(&request.type_url) else {
         return Ok(Vec::new());
     };
+    let versions = &request.initial_resource_versions;
+    check_texts(
+        versions
+            .iter()
+            .flat_map(|(name, version)| [name, version])
+            .chain(&request.resource_names_subscribe),
+    )?;
     if !request.response_nonce.is_empty() {
         let error = request.error_detail.as_ref().map(|e| e.message.as_str());
         client.acknowledge(kind, &request.response_nonce, error);

@@ -17,6 +17,7 @@ mod client;
 mod delivery;
 pub mod delta;
 mod diff;
+mod refusal;
 mod report;
 pub mod state_of_the_world;
 mod subscription;
@@ -24,3 +25,4 @@ mod subscription;
 mod tests;
 
 pub use client::{Client, Refused, Variant};
+pub use refusal::Refusal;

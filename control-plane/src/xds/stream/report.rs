@@ -6,7 +6,10 @@ use super::{
     subscription::{Held, Subscription},
 };
 use crate::model::{Generation, ProxyState, ResourceState, ServiceKey, TypeState};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 impl Client {
     /// What it is interested in and has applied.
@@ -59,7 +62,7 @@ impl Client {
     }
 
     /// By service, why what it should have now is refused.
-    fn nacks(&self) -> BTreeMap<ServiceKey, String> {
+    fn nacks(&self) -> BTreeMap<ServiceKey, Arc<str>> {
         let mut nacks = BTreeMap::new();
         for (kind, subscription) in &self.types {
             for (name, held) in &subscription.held {
@@ -68,7 +71,7 @@ impl Client {
                 };
                 let named = self.snapshot.service_of(&self.node, *kind, name);
                 for service in services(held).chain(named) {
-                    nacks.insert(service, message.to_owned());
+                    nacks.insert(service, message.clone());
                 }
             }
         }
@@ -83,9 +86,9 @@ fn services(held: &Held) -> impl Iterator<Item = ServiceKey> {
 }
 
 /// What was sent last was refused.
-fn refusal(held: &Held) -> Option<&str> {
+fn refusal(held: &Held) -> Option<&Arc<str>> {
     let sent = held.sent.as_ref()?.as_ref()?;
-    held.refused.get(sent).map(String::as_str)
+    held.refused.get(sent)
 }
 
 fn type_state(kind: ResourceType, subscription: &Subscription) -> TypeState {

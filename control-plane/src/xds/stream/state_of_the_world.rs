@@ -3,7 +3,7 @@
 
 use super::{
     super::{snapshot::Snapshot, translate::ResourceType},
-    client::{Batch, Client, Refused, Variant, WILDCARD},
+    client::{Batch, Client, Refused, Variant, WILDCARD, check_texts},
     delivery::set_version,
     subscription::{Held, Subscription},
 };
@@ -23,6 +23,7 @@ pub fn on_request(
     let Some(kind) = ResourceType::from_url(&request.type_url) else {
         return Ok(Vec::new());
     };
+    check_texts(request.resource_names.iter())?;
     if !request.response_nonce.is_empty() {
         let error = request.error_detail.as_ref().map(|e| e.message.as_str());
         let newest = client.acknowledge(kind, &request.response_nonce, error);

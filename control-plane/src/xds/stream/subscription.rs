@@ -1,6 +1,6 @@
 //! What a client wants of one type, and what it has.
 
-use super::super::translate::Resource;
+use super::{super::translate::Resource, refusal::Refusal};
 use crate::model::Generation;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -42,7 +42,7 @@ pub(super) struct Subscription {
     /// State of the world: sets that were refused, by version.
     pub(super) refused_sets: BTreeSet<Arc<str>>,
     /// The newest refusal that no ACK followed.
-    pub(super) nack: Option<String>,
+    pub(super) nack: Option<Arc<str>>,
     /// The client came with what it had on an earlier stream.
     pub(super) resumed: bool,
 }
@@ -61,7 +61,7 @@ pub(super) struct Held {
     /// The resource that was sent last, where it is known.
     pub(super) resource: Option<Arc<Resource>>,
     /// Versions that the client refused, and why.
-    pub(super) refused: BTreeMap<Arc<str>, String>,
+    pub(super) refused: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 impl Held {
@@ -104,11 +104,11 @@ impl Held {
         self.acked = Some(told.clone());
     }
 
-    fn refuse(&mut self, version: Arc<str>, why: &str) {
+    fn refuse(&mut self, version: Arc<str>, why: Arc<str>) {
         if self.refused.len() >= REFUSED_KEPT {
             self.refused.pop_first();
         }
-        self.refused.insert(version, why.to_owned());
+        self.refused.insert(version, why);
     }
 
     /// True where the client has a version of it.
@@ -171,7 +171,7 @@ impl Subscription {
     }
 
     /// The client refused a response.
-    pub(super) fn refuse(&mut self, nonce: &str, message: &str, taken: Taken) {
+    pub(super) fn refuse(&mut self, nonce: &str, message: &Refusal<'_>, taken: Taken) {
         let Some(position) = self.outstanding.iter().position(|o| o.nonce == nonce) else {
             return;
         };
@@ -182,20 +182,20 @@ impl Subscription {
             self.refused_sets.pop_first();
         }
         self.refused_sets.insert(response.set_version.clone());
-        self.nack = Some(message.to_owned());
-        let named = |name: &Arc<str>| message.contains(name.as_ref());
+        self.nack = Some(message.shown.clone());
+        let named = |name: &Arc<str>| message.names(name);
         let any_named = response.news.iter().any(named);
         for (name, told) in &response.told {
             let guilty = response.news.contains(name) && (!any_named || named(name));
             match told {
                 Some(version) if guilty => {
                     if let Some(held) = self.held.get_mut(name) {
-                        held.refuse(version.clone(), message);
+                        held.refuse(version.clone(), message.shown.clone());
                     }
                 }
                 Some(version) if taken == Taken::Nothing && response.news.contains(name) => {
                     if let Some(held) = self.held.get_mut(name) {
-                        held.refuse(version.clone(), message);
+                        held.refuse(version.clone(), message.shown.clone());
                     }
                 }
                 _ => self.confirm(name, told, response.generation),

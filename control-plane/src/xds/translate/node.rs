@@ -34,9 +34,22 @@ pub struct Node {
 }
 
 impl Node {
-    /// None where the node has no id.
+    /// How long each text of a node may be, in bytes. A Pod's name in Kubernetes has up to 253, its
+    /// namespace 63, and the ids of other meshes are made of both and an address.
+    pub const MAX_TEXT: usize = 512;
+
+    /// None where the node has no id, or says what is longer than [`Self::MAX_TEXT`].
     pub fn read(node: &core::Node) -> Option<Self> {
-        if node.id.is_empty() {
+        let metadata = node.metadata.as_ref();
+        let texts = [
+            Some(node.id.as_str()),
+            Some(node.cluster.as_str()),
+            Some(node.user_agent_name.as_str()),
+            text(metadata, names::NODE_NAMESPACE),
+            text(metadata, names::NODE_NAME),
+        ];
+        let too_long = |text: &str| text.len() > Self::MAX_TEXT;
+        if node.id.is_empty() || texts.into_iter().flatten().any(too_long) {
             return None;
         }
         let from_id = WorkloadKey::try_from(node.id.clone()).ok();
@@ -70,5 +83,29 @@ fn text<'a>(metadata: Option<&'a Struct>, field: &str) -> Option<&'a str> {
     match metadata?.fields.get(field)?.kind.as_ref()? {
         Kind::StringValue(text) if !text.is_empty() => Some(text),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_with_texts_that_are_too_long_is_not_read() {
+        let longest = "x".repeat(Node::MAX_TEXT);
+        let long = format!("{longest}x");
+        let node = |id: &str, cluster: &str, user_agent: &str| {
+            Node::read(&core::Node {
+                id: id.to_owned(),
+                cluster: cluster.to_owned(),
+                user_agent_name: user_agent.to_owned(),
+                ..core::Node::default()
+            })
+        };
+        assert!(node(&longest, &longest, &longest).is_some());
+        for (id, cluster, agent) in [(&*long, "c", "a"), ("i", &long, "a"), ("i", "c", &long)] {
+            assert_eq!(node(id, cluster, agent), None);
+        }
+        assert_eq!(node("", "c", "a"), None);
     }
 }

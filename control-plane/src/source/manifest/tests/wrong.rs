@@ -86,6 +86,16 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         POLICY,
+        "  analysis: {interval: 1ms}\n",
+        "a.yaml:6: spec.analysis.interval: 1ms is less than 250ms",
+    ),
+    (
+        POLICY,
+        "  health: {interval: 249ms}\n",
+        "a.yaml:6: spec.health.interval: 249ms is less than 250ms",
+    ),
+    (
+        POLICY,
         "  drain: {timeout: 60}\n",
         "a.yaml:6: spec.drain.timeout: 60 lacks a unit: write 60s",
     ),

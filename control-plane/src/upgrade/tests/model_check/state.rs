@@ -136,7 +136,7 @@ impl Env {
             .map(|(n, proxy): (u8, _)| Lagging {
                 proxy: format!("shop/web-{n}").as_str().into(),
                 since: now,
-                nack: (*proxy == Proxy::Refused).then(|| "no".to_owned()),
+                nack: (*proxy == Proxy::Refused).then(|| "no".into()),
             })
             .collect();
         let count = |n: usize| u32::try_from(n).unwrap();

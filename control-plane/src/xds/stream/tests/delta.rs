@@ -343,7 +343,7 @@ fn d06_a_refused_version_is_not_sent_again_and_is_reported_until_there_is_anothe
     let refused = fake.see(&both(2, 500)).remove(0);
     assert!(fake.nack(&refused, "routes: no").is_empty());
     let state = fake.client.state();
-    assert_eq!(state.nacks[&checkout], "routes: no");
+    assert_eq!(&*state.nacks[&checkout], "routes: no");
     assert_eq!(state.acked, Generation(1));
     // Nothing changed for it: not sent again, still reported.
     assert!(fake.see(&both(3, 500)).is_empty());

@@ -2,6 +2,7 @@
 //! world, D: delta), and random clients.
 
 mod delta;
+mod hostile;
 mod random;
 mod state_of_the_world;
 

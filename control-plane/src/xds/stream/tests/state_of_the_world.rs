@@ -133,7 +133,7 @@ fn s05_s06_a_refused_version_is_reported_and_not_resent_until_the_next_change() 
     assert!(fake.nack(&routes, &["80"]).is_empty());
     assert!(fake.see(&both(3, 500)).is_empty());
     let state = fake.client.state();
-    assert_eq!(state.nacks[&Key::new("shop", "checkout")], "no");
+    assert_eq!(&*state.nacks[&Key::new("shop", "checkout")], "no");
     assert_eq!(state.acked.0, 1);
     let next = fake.see(&both(4, 600)).remove(0);
     fake.ack(&next, &["80"]);
