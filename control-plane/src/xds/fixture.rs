@@ -6,7 +6,7 @@ use super::{
 };
 use crate::model::{
     AppProtocol, CookieAffinity, Fuse, Generation, Instance, InstanceState, Key, ProxyId, SameSite,
-    Service, ServicePort, ServiceView, SessionToken, Share, VersionView, Workload, World,
+    Service, ServicePort, ServiceView, SessionToken, Share, ShiftBy, VersionView, Workload, World,
 };
 use std::{
     collections::BTreeMap,
@@ -30,6 +30,7 @@ pub(crate) struct Make {
     /// Basis points of the first version's sessions that are let go.
     pub(crate) released: u16,
     pub(crate) states: Vec<InstanceState>,
+    pub(crate) shift: Option<ShiftBy>,
 }
 
 impl Make {
@@ -47,6 +48,7 @@ impl Make {
             control: false,
             released: 0,
             states: Vec::new(),
+            shift: None,
         }
     }
 
@@ -108,6 +110,7 @@ impl Make {
                 secure: false,
                 epoch: 7,
             }),
+            shift: self.shift.clone(),
         })
     }
 

@@ -174,6 +174,7 @@ mod tests {
                 })
                 .collect(),
             action: Action::Cluster(passthrough_cluster()),
+            hash: Vec::new(),
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             timeout: None,

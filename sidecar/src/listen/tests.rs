@@ -60,6 +60,7 @@ fn listener(name: &str, port: u16) -> Arc<Listener> {
         path: PathMatch::Prefix("/".into()),
         headers: Vec::new(),
         action: Action::Cluster(inbound),
+        hash: Vec::new(),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         timeout: None,

@@ -252,6 +252,7 @@ fn passthrough_host() -> Arc<VirtualHost> {
             path: PathMatch::Prefix("".into()),
             headers: Vec::new(),
             action: Action::Cluster(passthrough_cluster()),
+            hash: Vec::new(),
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             timeout: None,

@@ -41,6 +41,8 @@ pub struct Route {
     pub path: PathMatch,
     /// The conditions on headers; all must hold.
     pub headers: Vec<HeaderMatcher>,
+    /// What the request's hash is made of; empty: it has none.
+    pub hash: Vec<HashPolicy>,
     /// What to do.
     pub action: Action,
     /// Set on requests before they go upstream (overwriting).
@@ -49,6 +51,34 @@ pub struct Route {
     pub response_headers: Vec<Header>,
     /// How long the whole response may take to begin and end; None: for ever.
     pub timeout: Option<Duration>,
+}
+
+/// One source of a request's hash. Those of a route are put together in their order.
+///
+/// Source: `envoy.config.route.v3.RouteAction.HashPolicy`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashPolicy {
+    /// What is hashed.
+    pub source: HashSource,
+    /// Once there is a hash, those after this one are left out.
+    pub terminal: bool,
+}
+
+/// What is hashed. A request that lacks it has no hash by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashSource {
+    /// The values of a header.
+    Header(HeaderName),
+    /// The client's IP address.
+    SourceIp,
+    /// The value of a cookie.
+    Cookie {
+        /// Its name.
+        name: Box<str>,
+        /// Where a request lacks it, one is made up: what stands behind its value in `Set-Cookie`
+        /// (`; Path=/`). None: it is not made up.
+        attributes: Option<Box<str>>,
+    },
 }
 
 /// A condition on the path.
@@ -97,6 +127,8 @@ pub enum Action {
         clusters: Vec<WeightedCluster>,
         /// The sum of their weights.
         total: u32,
+        /// The request's hash decides, where it has one, and chance does not.
+        by_hash: bool,
     },
     /// Answers without an upstream.
     DirectResponse {

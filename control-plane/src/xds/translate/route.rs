@@ -8,26 +8,32 @@
 //! used is left out when the cookie is renewed.
 
 use super::{
-    Resource, cluster,
+    Resource, cluster, hash,
     wrap::{ads, duration, number},
 };
 use crate::model::{
-    CookieAffinity, SameSite, ServicePort, ServiceView, SessionToken, Share, VersionView,
+    CookieAffinity, ServicePort, ServiceView, SessionToken, Share, ShiftBy, VersionView,
 };
-use envoy_types::pb::envoy::{
-    config::{
-        core::v3::{
-            DataSource, HeaderValue, HeaderValueOption, data_source::Specifier,
-            header_value_option::HeaderAppendAction,
+use envoy_types::pb::{
+    envoy::{
+        config::{
+            core::v3::{
+                DataSource, HeaderValue, HeaderValueOption, data_source::Specifier,
+                header_value_option::HeaderAppendAction,
+            },
+            route::v3::{
+                DirectResponseAction, HeaderMatcher, RetryPolicy, Route, RouteAction,
+                RouteConfiguration, RouteMatch, Vhds, VirtualHost, WeightedCluster,
+                header_matcher::HeaderMatchSpecifier,
+                route::Action,
+                route_action::ClusterSpecifier,
+                route_match::PathSpecifier,
+                weighted_cluster::{ClusterWeight, RandomValueSpecifier},
+            },
         },
-        route::v3::{
-            DirectResponseAction, HeaderMatcher, RetryPolicy, Route, RouteAction,
-            RouteConfiguration, RouteMatch, Vhds, VirtualHost, WeightedCluster,
-            header_matcher::HeaderMatchSpecifier, route::Action, route_action::ClusterSpecifier,
-            route_match::PathSpecifier, weighted_cluster::ClusterWeight,
-        },
+        r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
     },
-    r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
+    google::protobuf::BoolValue,
 };
 use segue_proto::names::{self, ClusterName};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -245,16 +251,28 @@ fn drawn(view: &ServiceView, port: &ServicePort, affinity: Option<&CookieAffinit
             .iter()
             .map(|version| choice(view, port, version, affinity))
             .collect();
-        to(ClusterSpecifier::WeightedClusters(WeightedCluster {
-            clusters,
-            ..WeightedCluster::default()
-        }))
+        split(clusters, view.shift.as_ref())
     };
     Route {
         r#match: Some(any_path(Vec::new())),
         action: Some(action),
         ..Route::default()
     }
+}
+
+/// By chance; or by a hash of what tells users apart. The choices take up the hash's range in their
+/// order, in Envoy as in ours: the new version stands first, so a weight that grows only wins it users.
+fn split(clusters: Vec<ClusterWeight>, shift: Option<&ShiftBy>) -> Action {
+    let by_hash = shift.map(|_| RandomValueSpecifier::UseHashPolicy(BoolValue { value: true }));
+    let action = RouteAction {
+        hash_policy: shift.map(hash::policy).into_iter().collect(),
+        ..action(ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters,
+            random_value_specifier: by_hash,
+            ..WeightedCluster::default()
+        }))
+    };
+    Action::Route(action)
 }
 
 fn choice(
@@ -306,12 +324,16 @@ fn any_path(headers: Vec<HeaderMatcher>) -> RouteMatch {
 }
 
 fn to(cluster: ClusterSpecifier) -> Action {
-    Action::Route(RouteAction {
+    Action::Route(action(cluster))
+}
+
+fn action(cluster: ClusterSpecifier) -> RouteAction {
+    RouteAction {
         cluster_specifier: Some(cluster),
         // Envoy's default of 15 s would cut streams.
         timeout: Some(duration(Duration::ZERO)),
         ..RouteAction::default()
-    })
+    }
 }
 
 /// Whose a session is.
@@ -346,11 +368,7 @@ fn set_cookie(affinity: &CookieAffinity, session: Session<'_>) -> HeaderValueOpt
         affinity.epoch,
         affinity.path,
         affinity.ttl.as_secs(),
-        match affinity.same_site {
-            SameSite::Lax => "Lax",
-            SameSite::Strict => "Strict",
-            SameSite::None => "None",
-        },
+        affinity.same_site.as_str(),
     );
     if affinity.secure {
         value.push_str("; Secure");

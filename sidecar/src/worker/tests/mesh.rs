@@ -84,6 +84,7 @@ impl Mesh {
             Action::Weighted {
                 clusters: weighted,
                 total,
+                by_hash: false,
             },
         ));
         for route in &mut routes {
@@ -158,6 +159,7 @@ fn route(headers: Vec<HeaderMatcher>, action: Action) -> Route {
         path: PathMatch::Prefix("/".into()),
         headers,
         action,
+        hash: Vec::new(),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         timeout: None,

@@ -119,7 +119,7 @@ fn literal(value: &[u8]) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-fn header_name(name: &str) -> Result<HeaderName> {
+pub(super) fn header_name(name: &str) -> Result<HeaderName> {
     HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| FieldError::new("", format!("{name:?} is not a header name")))
 }
