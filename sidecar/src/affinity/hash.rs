@@ -188,6 +188,38 @@ mod tests {
         assert_eq!(by_address.hash, by_text.hash);
     }
 
+    /// Who came to a first choice of 2,500 of 10,000 in Envoy 1.40 with `use_hash_policy`: by one
+    /// value, by two, by address.
+    #[test]
+    fn envoy_chooses_alike() {
+        let chosen = |policies: &[HashPolicy], headers: &HeaderMap, client: IpAddr| {
+            let hash = key(policies, headers, client, &mut |_| 0).hash.unwrap();
+            hash % 10_000 < 2_500
+        };
+        let by_values = |names: [&str; 2], user: u32| {
+            let mut headers = HeaderMap::new();
+            for name in names.into_iter().filter(|name| !name.is_empty()) {
+                let value = HeaderValue::from_str(&format!("{name}{user}")).unwrap();
+                headers.append("x-user", value);
+            }
+            chosen(&[header("x-user")], &headers, CLIENT)
+        };
+        let one: Vec<u32> = (0..40)
+            .filter(|user| by_values(["user-", ""], *user))
+            .collect();
+        assert_eq!(one, [4, 6, 7, 8, 13, 16, 29, 32]);
+        let two: Vec<u32> = (0..30)
+            .filter(|user| by_values(["b", "a"], *user))
+            .collect();
+        assert_eq!(two, [5, 6, 7, 11, 14, 16, 27, 28]);
+        let address = |last: &u8| {
+            let client = IpAddr::from([127, 0, 0, *last]);
+            chosen(&[policy(HashSource::SourceIp)], &HeaderMap::new(), client)
+        };
+        let addresses: Vec<u8> = (1..=60).filter(address).collect();
+        assert_eq!(addresses, [3, 10, 17, 19, 21, 35, 41, 52, 55, 59]);
+    }
+
     #[test]
     fn a_cookie_is_found_wherever_it_stands() {
         let policies = [cookie(None)];

@@ -118,7 +118,7 @@ fn is_within(k: u32, n: u32, p: f64) -> bool {
 
 fn for_sequences(check: impl Fn(Vec<Event>)) {
     let config = ProptestConfig {
-        cases: 48,
+        cases: 96,
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(3),
         ..ProptestConfig::default()

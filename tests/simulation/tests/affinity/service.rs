@@ -29,7 +29,7 @@ pub(crate) fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         4 => (0_u16..=10_000).prop_map(Event::Weight),
         1 => prop_oneof![Just(0_u16), Just(1), Just(9_999), Just(10_000)].prop_map(Event::Weight),
-        2 => (0_u8..5, 1_u8..5).prop_map(|(new, old)| Event::Scale(new, old)),
+        3 => (0_u8..3, 1_u8..4).prop_map(|(new, old)| Event::Scale(new, old)),
         2 => Just(Event::Restart),
         1 => Just(Event::Rollback),
         1 => Just(Event::Finish),
