@@ -25,7 +25,7 @@ const HOUSE: House = House {
 #[rustfmt::skip]
 const ROOMS: &[Room] = &[
     room("model", "the nouns of the data plane", &[], All),
-    room("affinity", "key and token to version", &["model"], All),
+    room("affinity", "key, hash and token to version", &["model"], All),
     room("balance", "which endpoint; outlier detection", &["model"], Parts(&["pick"])),
     room("drain", "running, draining, closed", &[], No),
     room("upstream", "connect, HTTP/1, HTTP/2, pool", &["model"], No),

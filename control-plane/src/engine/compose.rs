@@ -13,8 +13,8 @@ use super::{
 };
 use crate::model::{
     Affinity, CookieAffinity, Fuse, Instance, InstanceState, Phase, Policy, Service, ServiceKey,
-    ServiceView, SessionToken, Share, Side, Timestamp, VersionId, VersionView, Workload,
-    WorkloadKey,
+    ServiceView, SessionToken, Share, ShiftBy, ShiftKey, Side, Timestamp, VersionId, VersionView,
+    Workload, WorkloadKey,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -58,7 +58,30 @@ pub(super) fn view(parts: &Parts<'_>) -> ServiceView {
         affinity: affinity(&parts.service.key, parts.policy, parts.now),
         placed: parts.service.place
             && (parts.run.is_some() || parts.policy.affinity != Affinity::None),
+        shift: shift(&parts.service.key, parts.policy),
     }
+}
+
+/// By what users are told apart whose version is told by a hash.
+fn shift(service: &ServiceKey, policy: &Policy) -> Option<ShiftBy> {
+    let Affinity::Shift(key) = &policy.affinity else {
+        return None;
+    };
+    Some(match key {
+        ShiftKey::Header(name) => ShiftBy::Header(name.clone()),
+        ShiftKey::SourceIp => ShiftBy::SourceIp,
+        ShiftKey::Cookie(cookie) => ShiftBy::Cookie(CookieAffinity {
+            name: cookie
+                .name
+                .clone()
+                .unwrap_or_else(|| default_cookie_name(service)),
+            path: cookie.path.clone(),
+            ttl: cookie.ttl,
+            same_site: cookie.same_site,
+            secure: cookie.secure,
+            epoch: 0,
+        }),
+    })
 }
 
 /// The session cookie that a policy asks for.
@@ -68,7 +91,7 @@ pub(super) fn affinity(
     now: Timestamp,
 ) -> Option<CookieAffinity> {
     match &policy.affinity {
-        Affinity::None => None,
+        Affinity::None | Affinity::Shift(_) => None,
         Affinity::Cookie {
             name,
             ttl,
@@ -227,7 +250,7 @@ impl Parts<'_> {
     fn token(&self, version: &VersionId) -> Option<SessionToken> {
         let epoch = self.memory.epoch(version);
         match self.policy.affinity {
-            Affinity::None => None,
+            Affinity::None | Affinity::Shift(_) => None,
             Affinity::Cookie { .. } => Some(self.tokens.token(&self.service.key, version, epoch)),
         }
     }
@@ -238,7 +261,7 @@ impl Parts<'_> {
     /// was drawn since then is of the group.
     fn control(&self, run: &Run) -> Option<Arc<str>> {
         let runs = run.is_active() && run.status.phase != Phase::Pending;
-        let sessions = matches!(self.policy.affinity, Affinity::Cookie { .. });
+        let sessions = self.policy.affinity.holds_sessions();
         let history = run.status.history.iter();
         (runs && sessions).then(|| {
             let attempt = Attempt {

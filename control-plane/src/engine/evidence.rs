@@ -2,7 +2,8 @@
 //!
 //! Requests are told apart by the endpoint that served them, never by the cluster's name alone: what
 //! failed over to the other version was served by that one. The old version's group is what its
-//! control cluster sent to its endpoints where there is affinity, else all of its requests. Both
+//! control cluster sent to its endpoints where sessions are held on their version, else all of its
+//! requests: where a hash tells the version both versions' users are its choice alike. Both
 //! groups are seen from one place: by the clients' proxies, or by the instances' own.
 //!
 //! A report counts once, and only where it began after the present weight was applied everywhere and
@@ -125,7 +126,9 @@ impl Gathered {
         };
         let clients = match policy.affinity {
             Affinity::Cookie { .. } => self.clients_report,
-            Affinity::None => !(report_themselves(&spec.to) && report_themselves(&spec.from)),
+            Affinity::None | Affinity::Shift(_) => {
+                !(report_themselves(&spec.to) && report_themselves(&spec.from))
+            }
         };
         if clients {
             Place::Clients
@@ -144,8 +147,8 @@ impl Gathered {
     ) -> Option<Share> {
         let pair = match (&policy.affinity, self.place(run, policy, reports)) {
             (Affinity::Cookie { .. }, _) => self.new_sessions,
-            (Affinity::None, Place::Clients) => self.client_requests,
-            (Affinity::None, Place::Instances) => self.instance_requests,
+            (Affinity::None | Affinity::Shift(_), Place::Clients) => self.client_requests,
+            (Affinity::None | Affinity::Shift(_), Place::Instances) => self.instance_requests,
         };
         let (new, all) = (
             u128::from(pair.new),
@@ -241,7 +244,7 @@ impl Engine {
             return;
         };
         gathered.count(said.place, side, sample);
-        let with_affinity = policy.affinity != Affinity::None;
+        let with_affinity = policy.affinity.holds_sessions();
         let counts =
             side == Side::New || said.place == Place::Instances || !with_affinity || said.control;
         if counts

@@ -36,8 +36,8 @@ pub use observed::{
     ProxyState, ResourceState, TypeState,
 };
 pub use policy::{
-    Affinity, Capacity, ContentMode, Drain, Health, Policy, PolicyField, Rollback, Sink, Start,
-    Step,
+    Affinity, Capacity, ContentMode, CookieAttributes, Drain, Health, Policy, PolicyField,
+    Rollback, ShiftKey, Sink, Start, Step,
 };
 pub use service::{AppProtocol, Check, Probe, Service, ServicePort, Workload};
 pub use share::Share;
@@ -46,7 +46,7 @@ pub use upgrade::{
     Observation, Phase, Side, Traffic, Transition, UpgradeSpec, UpgradeStatus,
 };
 pub use world::{
-    CookieAffinity, Fuse, Instance, InstanceState, SameSite, ServiceView, SessionToken,
+    CookieAffinity, Fuse, Instance, InstanceState, SameSite, ServiceView, SessionToken, ShiftBy,
     VersionView, World,
 };
 

@@ -85,7 +85,7 @@ pub enum Capacity {
     Full,
 }
 
-/// Session affinity. `Token`, `Header` and `SourceIP` are refused until the sidecar has them.
+/// Session affinity. `Token` is refused until the sidecar has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Affinity {
     /// Each request is drawn by itself.
@@ -103,6 +103,43 @@ pub enum Affinity {
         /// `Secure` (`Auto` counts as false on cleartext listeners)
         secure: bool,
     },
+    /// The hash of a key tells a user's version (`onStep: Shift`): as the weight grows users move
+    /// to the new version and none back.
+    Shift(ShiftKey),
+}
+
+/// By what users are told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShiftKey {
+    /// The value of a request header of this name, lower case.
+    Header(String),
+    /// The client's IP address.
+    SourceIp,
+    /// A cookie of a random value, set where a request has none.
+    Cookie(CookieAttributes),
+}
+
+/// The attributes of a cookie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CookieAttributes {
+    /// The cookie's name; None: `segue-` and 8 hex digits of namespace/service.
+    pub name: Option<String>,
+    /// `Max-Age`
+    pub ttl: Duration,
+    /// `Path`
+    pub path: String,
+    /// `SameSite`
+    pub same_site: SameSite,
+    /// `Secure`
+    pub secure: bool,
+}
+
+impl Affinity {
+    /// True where a session stays on its version whatever the weights: there are sessions to count,
+    /// to wait for and to let go.
+    pub const fn holds_sessions(&self) -> bool {
+        matches!(self, Self::Cookie { .. })
+    }
 }
 
 /// How the old version is let go.

@@ -32,6 +32,20 @@ pub struct ServiceView {
     /// Its instances' sidecars place requests that no mesh proxy has placed: those of clients
     /// without a sidecar.
     pub placed: bool,
+    /// By what users are told apart whose version is told by a hash, where a policy asks for that.
+    /// Never together with `affinity`.
+    pub shift: Option<ShiftBy>,
+}
+
+/// By what users are told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShiftBy {
+    /// A request header.
+    Header(String),
+    /// The client's IP address.
+    SourceIp,
+    /// A cookie of a random value. It is not renewed: its epoch is 0.
+    Cookie(CookieAffinity),
 }
 
 /// One instance as proxies are to see it.
@@ -109,6 +123,17 @@ pub enum SameSite {
     Strict,
     /// Sent always; needs `Secure`.
     None,
+}
+
+impl SameSite {
+    /// As the cookie's attribute has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lax => "Lax",
+            Self::Strict => "Strict",
+            Self::None => "None",
+        }
+    }
 }
 
 /// The fuse: outlier detection that goes back to the old version without the control plane.

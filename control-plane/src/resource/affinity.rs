@@ -1,7 +1,7 @@
 //! `spec.sessionAffinity`: what holds a session on its version.
 
 use super::{Period, check::Checks};
-use crate::model::{Affinity, SameSite};
+use crate::model::{Affinity, CookieAttributes, SameSite, ShiftKey};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, Visitor},
@@ -18,10 +18,13 @@ pub struct SessionAffinitySpec {
     /// The cookie's attributes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<CookieSpec>,
+    /// Which header tells users apart; beside `type: Header`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<HeaderSpec>,
     /// Version where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
-    /// Pin where absent.
+    /// Where absent, Pin; but Shift for `Header` and `SourceIP`, which allow nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_step: Option<OnStep>,
 }
@@ -57,6 +60,14 @@ pub enum OnStep {
     Pin,
     /// A session moves when its turn has come.
     Shift,
+}
+
+/// `header`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeaderSpec {
+    /// Its name.
+    pub name: String,
 }
 
 /// `cookie`
@@ -142,6 +153,7 @@ impl SessionAffinitySpec {
                 same_site: ours.same_site.or(theirs.same_site),
                 secure: ours.secure.or(theirs.secure),
             }),
+            header: self.header.or(base.header),
             scope: self.scope.or(base.scope),
             on_step: self.on_step.or(base.on_step),
         }
@@ -149,40 +161,84 @@ impl SessionAffinitySpec {
 
     /// What it means, defaults filled in.
     pub(super) fn read(&self) -> Affinity {
-        if self.kind != Some(AffinityType::Cookie) {
-            return Affinity::None;
+        match (self.kind, &self.header) {
+            (Some(AffinityType::Cookie), _) => self.read_cookie(),
+            (Some(AffinityType::Header), Some(header)) => {
+                Affinity::Shift(ShiftKey::Header(header.name.to_ascii_lowercase()))
+            }
+            (Some(AffinityType::SourceIP), _) => Affinity::Shift(ShiftKey::SourceIp),
+            _ => Affinity::None,
         }
-        let cookie = self.cookie.clone().unwrap_or_default();
+    }
+
+    fn read_cookie(&self) -> Affinity {
+        let given = self.cookie.clone().unwrap_or_default();
+        let cookie = CookieAttributes {
+            name: given.name,
+            ttl: given.ttl.map_or(Duration::from_secs(3600), |ttl| ttl.0),
+            path: given.path.unwrap_or_else(|| "/".to_owned()),
+            same_site: given.same_site.unwrap_or(SameSite::Lax),
+            secure: given.secure == Some(Secure::Stated(true)),
+        };
+        if self.on_step == Some(OnStep::Shift) {
+            return Affinity::Shift(ShiftKey::Cookie(cookie));
+        }
         Affinity::Cookie {
             name: cookie.name,
-            ttl: cookie.ttl.map_or(Duration::from_secs(3600), |ttl| ttl.0),
-            path: cookie.path.unwrap_or_else(|| "/".to_owned()),
-            same_site: cookie.same_site.unwrap_or(SameSite::Lax),
-            secure: cookie.secure == Some(Secure::Stated(true)),
+            ttl: cookie.ttl,
+            path: cookie.path,
+            same_site: cookie.same_site,
+            secure: cookie.secure,
         }
     }
 
     pub(super) fn check(&self, field: &str, checks: &mut Checks) {
-        if let Some(kind @ (AffinityType::Token | AffinityType::Header | AffinityType::SourceIP)) =
-            self.kind
-        {
-            checks.fail(
-                format!("{field}.type"),
-                format!("{kind:?} is not available yet; choose None or Cookie"),
-            );
-        }
+        checks.require(
+            self.kind != Some(AffinityType::Token),
+            &format!("{field}.type"),
+            "Token is not available yet; choose None, Cookie, Header or SourceIP",
+        );
         checks.require(
             self.scope != Some(Scope::Endpoint),
             &format!("{field}.scope"),
             "Endpoint is not available yet; choose Version",
         );
+        self.check_step(&format!("{field}.onStep"), checks);
         checks.require(
-            self.on_step != Some(OnStep::Shift),
-            &format!("{field}.onStep"),
-            "Shift is not available yet; choose Pin",
+            self.kind != Some(AffinityType::Header) || self.header.is_some(),
+            &format!("{field}.header"),
+            "is missing: type Header needs the name beside it, header: {name: x-user}",
         );
+        if let Some(HeaderSpec { name }) = &self.header {
+            checks.require(
+                !name.is_empty() && name.chars().all(is_token_character),
+                &format!("{field}.header.name"),
+                &format!("{name:?} is not a header name (letters, digits and !#$%&'*+-.^_`|~)"),
+            );
+        }
         if let Some(cookie) = &self.cookie {
             cookie.check(&format!("{field}.cookie"), checks);
+        }
+    }
+}
+
+impl SessionAffinitySpec {
+    fn check_step(&self, field: &str, checks: &mut Checks) {
+        match (self.kind, self.on_step) {
+            (Some(kind @ (AffinityType::Header | AffinityType::SourceIP)), Some(OnStep::Pin)) => {
+                checks.fail(
+                    field.to_owned(),
+                    format!(
+                        "{kind:?} can't hold a session on its version; choose Shift, or type Cookie"
+                    ),
+                );
+            }
+            (Some(AffinityType::None), Some(OnStep::Shift)) => checks.fail(
+                field.to_owned(),
+                "Shift needs to tell users apart; choose type Cookie, Header or SourceIP"
+                    .to_owned(),
+            ),
+            _ => {}
         }
     }
 }

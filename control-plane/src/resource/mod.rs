@@ -33,7 +33,9 @@ mod written;
 #[cfg(test)]
 mod tests;
 
-pub use affinity::{AffinityType, CookieSpec, OnStep, Scope, Secure, SessionAffinitySpec};
+pub use affinity::{
+    AffinityType, CookieSpec, HeaderSpec, OnStep, Scope, Secure, SessionAffinitySpec,
+};
 pub use analysis::{AnalysisSpec, LatencySpec, OnLowTraffic, SuccessRateSpec};
 pub use check::FieldError;
 pub use effective::effective;

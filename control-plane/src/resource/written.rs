@@ -5,8 +5,8 @@
 
 use super::Period;
 use crate::model::{
-    Affinity, Analysis, Capacity, ContentMode, ExtraMetric, MetricSource, OnLowTraffic, Policy,
-    Ppm, SameSite, Share, Sink, Start, Step,
+    Affinity, Analysis, Capacity, ContentMode, CookieAttributes, ExtraMetric, MetricSource,
+    OnLowTraffic, Policy, Ppm, Share, ShiftKey, Sink, Start, Step,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -79,30 +79,50 @@ fn step(step: &Step) -> Value {
 }
 
 fn affinity_of(affinity: &Affinity) -> Value {
-    let Affinity::Cookie {
-        name,
-        ttl,
-        path,
-        same_site,
-        secure,
-    } = affinity
-    else {
-        return json!({"type": "None"});
-    };
-    let mut cookie = json!({
-        "ttl": period(*ttl),
-        "path": path,
-        "sameSite": match same_site {
-            SameSite::Lax => "Lax",
-            SameSite::Strict => "Strict",
-            SameSite::None => "None",
-        },
-        "secure": if *secure { json!(true) } else { json!("Auto") },
-    });
-    if let Some(name) = name {
-        set(&mut cookie, "name", name.as_str().into());
+    match affinity {
+        Affinity::None => json!({"type": "None"}),
+        Affinity::Cookie {
+            name,
+            ttl,
+            path,
+            same_site,
+            secure,
+        } => {
+            let cookie = CookieAttributes {
+                name: name.clone(),
+                ttl: *ttl,
+                path: path.clone(),
+                same_site: *same_site,
+                secure: *secure,
+            };
+            let cookie = cookie_of(&cookie);
+            json!({"type": "Cookie", "cookie": cookie, "scope": "Version", "onStep": "Pin"})
+        }
+        Affinity::Shift(ShiftKey::Cookie(cookie)) => {
+            let cookie = cookie_of(cookie);
+            json!({"type": "Cookie", "cookie": cookie, "scope": "Version", "onStep": "Shift"})
+        }
+        Affinity::Shift(ShiftKey::Header(name)) => {
+            let header = json!({"name": name});
+            json!({"type": "Header", "header": header, "scope": "Version", "onStep": "Shift"})
+        }
+        Affinity::Shift(ShiftKey::SourceIp) => {
+            json!({"type": "SourceIP", "scope": "Version", "onStep": "Shift"})
+        }
     }
-    json!({"type": "Cookie", "cookie": cookie, "scope": "Version", "onStep": "Pin"})
+}
+
+fn cookie_of(cookie: &CookieAttributes) -> Value {
+    let mut written = json!({
+        "ttl": period(cookie.ttl),
+        "path": cookie.path,
+        "sameSite": cookie.same_site,
+        "secure": if cookie.secure { json!(true) } else { json!("Auto") },
+    });
+    if let Some(name) = &cookie.name {
+        set(&mut written, "name", name.as_str().into());
+    }
+    written
 }
 
 fn analysis_of(analysis: &Analysis) -> Value {
@@ -263,6 +283,7 @@ fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SameSite;
     use crate::{
         model::{Drain, Health, Latency, Rollback, SuccessRate},
         resource::{Limits, PolicySpec, effective},
@@ -295,6 +316,29 @@ mod tests {
         };
         let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
         assert_eq!(effective([&spec], Limits::default()), policy);
+    }
+
+    #[test]
+    fn what_tells_users_apart_survives_writing_and_reading() {
+        let cookie = CookieAttributes {
+            name: None,
+            ttl: seconds(90),
+            path: "/shop".to_owned(),
+            same_site: SameSite::Lax,
+            secure: false,
+        };
+        for key in [
+            ShiftKey::Header("x-user".to_owned()),
+            ShiftKey::SourceIp,
+            ShiftKey::Cookie(cookie),
+        ] {
+            let policy = Policy {
+                affinity: Affinity::Shift(key),
+                ..Policy::default()
+            };
+            let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
+            assert_eq!(effective([&spec], Limits::default()), policy);
+        }
     }
 
     const fn seconds(n: u64) -> Duration {

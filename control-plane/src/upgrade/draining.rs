@@ -76,7 +76,7 @@ struct SessionsEnd {
 
 fn sessions_end(run: &Run<'_>) -> Option<SessionsEnd> {
     match run.policy.affinity {
-        Affinity::None => None,
+        Affinity::None | Affinity::Shift(_) => None,
         Affinity::Cookie { .. } => {
             let timeout = run.policy.drain.session_timeout;
             Some(SessionsEnd {

@@ -11,12 +11,12 @@ use super::{
     drain,
     run::Run,
 };
-use crate::model::{Affinity, Phase, Share, Side, Traffic};
+use crate::model::{Phase, Share, Side, Traffic};
 
 /// Begins to go back. The way there is free: whoever calls has seen that an old instance is left.
 pub(super) fn begin(run: &mut Run<'_>, cause: &Cause) {
     let room = capacity::of_old(run);
-    let served = run.status.weight > Share::ZERO && run.policy.affinity != Affinity::None;
+    let served = run.status.weight > Share::ZERO && run.policy.affinity.holds_sessions();
     let held = served && !cause.hard && room < Share::ALL && run.status.traffic.new_sessions_held;
     let traffic = Traffic {
         old_sessions_held: true,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::model::{
     AppProtocol, CookieAffinity, Fuse, Generation, Instance, InstanceState, Key, ProxyId, SameSite,
-    Service, ServicePort, ServiceView, SessionToken, Share, VersionView, Workload, World,
+    Service, ServicePort, ServiceView, SessionToken, Share, ShiftBy, VersionView, Workload, World,
 };
 use std::{
     collections::BTreeMap,
@@ -32,6 +32,7 @@ pub(crate) struct Make {
     pub(crate) states: Vec<InstanceState>,
     /// Instances' sidecars place requests.
     pub(crate) placed: bool,
+    pub(crate) shift: Option<ShiftBy>,
 }
 
 impl Make {
@@ -50,6 +51,7 @@ impl Make {
             released: 0,
             states: Vec::new(),
             placed: false,
+            shift: None,
         }
     }
 
@@ -113,6 +115,7 @@ impl Make {
                 secure: false,
                 epoch: 7,
             }),
+            shift: self.shift.clone(),
         })
     }
 

@@ -7,9 +7,16 @@
 //!
 //! Invariant: the token on a response names the version whose endpoint answered, or there is none.
 //!
+//! Where a route weighs by hash, the same user gets the same choice for as long as the weights stand.
+//! The choices take up the numbers from 0 in their order, so that a first one that grows only ever
+//! wins users, and one that shrinks gives back those that it won last.
+//!
 //! Pure: random numbers are an argument.
 
 mod cache;
+mod hash;
+
+pub use hash::{Key, key};
 
 use crate::model::{Action, Cluster, Header, Route, VirtualHost, WeightedCluster};
 use cache::may_be_stored_by_shared_cache;
@@ -28,12 +35,15 @@ pub struct Placement<'a> {
     pub drawn: Option<&'a WeightedCluster>,
     /// A live session token decided.
     pub pinned: bool,
+    /// By what the user is told apart.
+    pub key: Key,
 }
 
 /// Applies a route. `draw` gives a number below its argument. None: the route names no cluster.
 pub fn place<'a>(
     host: &VirtualHost,
     route: &'a Route,
+    key: Key,
     draw: &mut impl FnMut(u64) -> u64,
 ) -> Option<Placement<'a>> {
     match &route.action {
@@ -41,26 +51,35 @@ pub fn place<'a>(
             cluster,
             drawn: None,
             pinned: is_pinned(host, route),
+            key,
         }),
-        Action::Weighted { clusters, total } => {
-            let drawn = draw_weighted(clusters, *total, draw)?;
+        Action::Weighted {
+            clusters,
+            total,
+            by_hash,
+        } => {
+            let total = u64::from((*total).max(1));
+            let number = match key.hash.filter(|_| *by_hash) {
+                Some(hash) => hash % total,
+                None => draw(total),
+            };
+            let drawn = at(clusters, number)?;
             Some(Placement {
                 cluster: &drawn.cluster,
                 drawn: Some(drawn),
                 pinned: is_pinned(host, route),
+                key,
             })
         }
         Action::DirectResponse { .. } => None,
     }
 }
 
-/// Draws by weight; weights of 0 are never drawn.
-fn draw_weighted<'a>(
-    clusters: &'a [WeightedCluster],
-    total: u32,
-    draw: &mut impl FnMut(u64) -> u64,
-) -> Option<&'a WeightedCluster> {
-    let mut rest = draw(u64::from(total.max(1)));
+/// The choice that takes up a number; weights of 0 take up none.
+///
+/// Source: Envoy's `WeightedClusterSpecifierPlugin`, which goes by the same order.
+fn at(clusters: &[WeightedCluster], number: u64) -> Option<&WeightedCluster> {
+    let mut rest = number;
     for choice in clusters {
         let weight = u64::from(choice.weight);
         if rest < weight {
@@ -95,6 +114,11 @@ pub fn decorate(
         .map_or(&[][..], |drawn| drawn.response_headers.as_slice());
     if host.session_cookie.is_none() {
         append(response, route.response_headers.iter().chain(chosen));
+        if let Some(cookie) = placement.key.made_up(&route.hash)
+            && !may_be_stored_by_shared_cache(response)
+        {
+            append(response, std::iter::once(&cookie));
+        }
         return false;
     }
     let sets_cookie = |header: &&Header| header.name == SET_COOKIE;

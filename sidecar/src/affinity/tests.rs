@@ -1,10 +1,10 @@
-use super::{decorate, place};
+use super::{Key, decorate, key, place};
 use crate::model::{
-    Action, Cluster, Discovery, Header, HeaderMatch, HeaderMatcher, PathMatch, RetryPolicy, Route,
-    UpstreamProtocol, VirtualHost, WeightedCluster,
+    Action, Cluster, Discovery, HashPolicy, HashSource, Header, HeaderMatch, HeaderMatcher,
+    PathMatch, RetryPolicy, Route, UpstreamProtocol, VirtualHost, WeightedCluster,
 };
-use http::{HeaderMap, HeaderValue, header};
-use std::{sync::Arc, time::Duration};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 fn cluster(version: &str) -> Arc<Cluster> {
     Arc::new(Cluster {
@@ -32,6 +32,7 @@ fn route(action: Action, headers: Vec<HeaderMatcher>, response_headers: Vec<Head
         headers,
         action,
         removed_request_headers: Vec::new(),
+        hash: Vec::new(),
         request_headers: Vec::new(),
         response_headers,
         timeout: None,
@@ -63,6 +64,7 @@ fn host() -> VirtualHost {
                 Action::Weighted {
                     clusters: vec![weighted("v2", 500, "s=two"), weighted("v1", 9_500, "s=one")],
                     total: 10_000,
+                    by_hash: false,
                 },
                 Vec::new(),
                 Vec::new(),
@@ -75,7 +77,7 @@ fn host() -> VirtualHost {
 
 fn set_cookies(host: &VirtualHost, route: usize, drawn: u64, served: &str) -> (Vec<String>, bool) {
     let route = &host.routes[route];
-    let placement = place(host, route, &mut |_| drawn).unwrap();
+    let placement = place(host, route, Key::default(), &mut |_| drawn).unwrap();
     let mut headers = HeaderMap::new();
     let began = decorate(&mut headers, host, route, &placement, Some(served));
     let values = headers.get_all(header::SET_COOKIE).iter();
@@ -90,7 +92,7 @@ fn the_draw_follows_the_weights_exactly() {
     let host = host();
     let drawn = (0..10_000)
         .filter(|drawn| {
-            let placement = place(&host, &host.routes[1], &mut |_| *drawn).unwrap();
+            let placement = place(&host, &host.routes[1], Key::default(), &mut |_| *drawn).unwrap();
             placement.cluster.version.as_deref() == Some("v2")
         })
         .count();
@@ -100,8 +102,16 @@ fn the_draw_follows_the_weights_exactly() {
 #[test]
 fn a_cookie_route_pins_and_a_weighted_one_does_not() {
     let host = host();
-    assert!(place(&host, &host.routes[0], &mut |_| 0).unwrap().pinned);
-    assert!(!place(&host, &host.routes[1], &mut |_| 0).unwrap().pinned);
+    assert!(
+        place(&host, &host.routes[0], Key::default(), &mut |_| 0)
+            .unwrap()
+            .pinned
+    );
+    assert!(
+        !place(&host, &host.routes[1], Key::default(), &mut |_| 0)
+            .unwrap()
+            .pinned
+    );
 }
 
 #[test]
@@ -140,7 +150,7 @@ fn a_failover_gives_the_token_of_the_version_that_served() {
 #[test]
 fn a_response_that_a_shared_cache_may_keep_carries_no_token() {
     let host = host();
-    let placement = place(&host, &host.routes[1], &mut |_| 0).unwrap();
+    let placement = place(&host, &host.routes[1], Key::default(), &mut |_| 0).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     assert!(!decorate(
@@ -187,4 +197,63 @@ fn a_session_that_failed_over_is_not_of_the_control_group() {
     let host = with_control_group();
     let unmarked = vec!["s=one.2".to_owned()];
     assert_eq!(set_cookies(&host, 2, 499, "v1"), (unmarked, true));
+}
+
+/// The users that v2 gets at a weight, by hash.
+fn users_on_v2(weight: u32) -> Vec<u64> {
+    let mut host = host();
+    let route = &mut host.routes[1];
+    let Action::Weighted {
+        clusters, by_hash, ..
+    } = &mut route.action
+    else {
+        unreachable!()
+    };
+    *by_hash = true;
+    clusters[0].weight = weight;
+    clusters[1].weight = 10_000 - weight;
+    route.hash = vec![HashPolicy {
+        source: HashSource::Header(HeaderName::from_static("x-user")),
+        terminal: false,
+    }];
+    (0..2_000)
+        .filter(|user| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-user", HeaderValue::from(*user));
+            let client = IpAddr::from([127, 0, 0, 1]);
+            let mut no_chance = |_| unreachable!("the hash decides");
+            let route = &host.routes[1];
+            let key = key(&route.hash, &headers, client, &mut no_chance);
+            let placement = place(&host, route, key, &mut no_chance).unwrap();
+            placement.cluster.version.as_deref() == Some("v2")
+        })
+        .collect()
+}
+
+#[test]
+fn by_hash_a_growing_weight_only_wins_users_and_a_rollback_gives_them_back() {
+    let weights = [0, 1, 500, 2_500, 2_501, 5_000, 9_999, 10_000];
+    let users = weights.map(users_on_v2);
+    for pair in users.windows(2) {
+        assert!(pair[0].iter().all(|user| pair[1].contains(user)));
+    }
+    assert_eq!(users_on_v2(500), users[2]);
+    let lengths = users.map(|users| users.len());
+    assert_eq!((lengths[0], lengths[7]), (0, 2_000));
+    // 5 % and 25 % of 2,000, and the 99.999 % interval of the binomial distribution.
+    assert!((61..=145).contains(&lengths[2]), "{lengths:?}");
+    assert!((416..=586).contains(&lengths[3]), "{lengths:?}");
+}
+
+#[test]
+fn without_a_hash_chance_decides() {
+    let mut host = host();
+    if let Action::Weighted { by_hash, .. } = &mut host.routes[1].action {
+        *by_hash = true;
+    }
+    let drawn = |number| {
+        let placement = place(&host, &host.routes[1], Key::default(), &mut |_| number).unwrap();
+        placement.cluster.version.clone().unwrap()
+    };
+    assert_eq!((&*drawn(499), &*drawn(500)), ("v2", "v1"));
 }

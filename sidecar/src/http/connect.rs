@@ -83,6 +83,8 @@ async fn by_name(
     };
     let route = matching::route(host, "/", &head.headers).ok_or_else(unknown)?;
     let mut draw = |below| client.local.draw(below);
-    let placement = affinity::place(host, route, &mut draw).ok_or_else(unknown)?;
+    let peer = client.entry.peer.ip();
+    let key = affinity::key(&route.hash, &head.headers, peer, &mut draw);
+    let placement = affinity::place(host, route, key, &mut draw).ok_or_else(unknown)?;
     Ok(tcp::open(&client.local, placement.cluster, None).await)
 }

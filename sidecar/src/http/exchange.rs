@@ -268,7 +268,17 @@ async fn forward<'h>(
                 format!("no route for this request in {}", host.name),
             )
         })?;
-    let Some(placement) = affinity::place(host, route, &mut |below| local.draw(below)) else {
+    let mut draw = |below| local.draw(below);
+    let key = exchange
+        .call
+        .head
+        .as_ref()
+        .map(|head| {
+            let client = exchange.call.client.entry.peer.ip();
+            affinity::key(&route.hash, &head.headers, client, &mut draw)
+        })
+        .unwrap_or_default();
+    let Some(placement) = affinity::place(host, route, key, &mut draw) else {
         return Ok((route, None, None));
     };
     let added = || {

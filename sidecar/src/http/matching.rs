@@ -175,6 +175,7 @@ mod tests {
                 .collect(),
             action: Action::Cluster(passthrough_cluster()),
             removed_request_headers: Vec::new(),
+            hash: Vec::new(),
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             timeout: None,

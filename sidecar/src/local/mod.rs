@@ -279,6 +279,7 @@ fn passthrough_host() -> Arc<VirtualHost> {
             headers: Vec::new(),
             action: Action::Cluster(passthrough_cluster()),
             removed_request_headers: Vec::new(),
+            hash: Vec::new(),
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             timeout: None,

@@ -28,7 +28,7 @@ pub use load::{
     WorkerLoad,
 };
 pub use route::{
-    Action, Header, HeaderMatch, HeaderMatcher, PathMatch, RetryPolicy, Route, RouteConfiguration,
-    VirtualHost, WeightedCluster,
+    Action, HashPolicy, HashSource, Header, HeaderMatch, HeaderMatcher, PathMatch, RetryPolicy,
+    Route, RouteConfiguration, VirtualHost, WeightedCluster,
 };
 pub use snapshot::Snapshot;

@@ -49,6 +49,8 @@ pub struct Route {
     pub path: PathMatch,
     /// The conditions on headers; all must hold.
     pub headers: Vec<HeaderMatcher>,
+    /// What the request's hash is made of; empty: it has none.
+    pub hash: Vec<HashPolicy>,
     /// What to do.
     pub action: Action,
     /// Removed from requests before they go upstream.
@@ -72,6 +74,34 @@ impl Route {
         let several = several.iter().map(|choice| &choice.cluster);
         one.into_iter().chain(several).map(AsRef::as_ref)
     }
+}
+
+/// One source of a request's hash. Those of a route are put together in their order.
+///
+/// Source: `envoy.config.route.v3.RouteAction.HashPolicy`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashPolicy {
+    /// What is hashed.
+    pub source: HashSource,
+    /// Once there is a hash, those after this one are left out.
+    pub terminal: bool,
+}
+
+/// What is hashed. A request that lacks it has no hash by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashSource {
+    /// The values of a header.
+    Header(HeaderName),
+    /// The client's IP address.
+    SourceIp,
+    /// The value of a cookie.
+    Cookie {
+        /// Its name.
+        name: Box<str>,
+        /// Where a request lacks it, one is made up: what stands behind its value in `Set-Cookie`
+        /// (`; Path=/`). None: it is not made up.
+        attributes: Option<Box<str>>,
+    },
 }
 
 /// A condition on the path.
@@ -120,6 +150,8 @@ pub enum Action {
         clusters: Vec<WeightedCluster>,
         /// The sum of their weights.
         total: u32,
+        /// The request's hash decides, where it has one, and chance does not.
+        by_hash: bool,
     },
     /// Answers without an upstream.
     DirectResponse {

@@ -4,8 +4,8 @@
 //! Pure: no Envoy messages, no tokio, no clock.
 
 use crate::model::{
-    ChainMatch, Header, HeaderMatcher, Health, OutlierDetection, PathMatch, RetryPolicy,
-    UpstreamProtocol,
+    ChainMatch, HashPolicy, Header, HeaderMatcher, Health, OutlierDetection, PathMatch,
+    RetryPolicy, UpstreamProtocol,
 };
 use http::HeaderName;
 use std::{
@@ -143,7 +143,7 @@ impl VirtualHost {
                 Action::Cluster(cluster) => {
                     names.insert(Arc::clone(cluster));
                 }
-                Action::Weighted(clusters) => {
+                Action::Weighted { clusters, .. } => {
                     names.extend(clusters.iter().map(|choice| Arc::clone(&choice.cluster)));
                 }
                 Action::DirectResponse { .. } => {}
@@ -159,6 +159,8 @@ pub struct Route {
     pub path: PathMatch,
     /// The conditions on headers; all must hold.
     pub headers: Vec<HeaderMatcher>,
+    /// What the request's hash is made of.
+    pub hash: Vec<HashPolicy>,
     /// What to do.
     pub action: Action,
     /// Removed from requests.
@@ -176,8 +178,13 @@ pub struct Route {
 pub enum Action {
     /// Sends to a cluster.
     Cluster(Name),
-    /// Draws one of several by weight; the weights sum to more than 0.
-    Weighted(Vec<WeightedCluster>),
+    /// Takes one of several by weight; the weights sum to more than 0.
+    Weighted {
+        /// The choices.
+        clusters: Vec<WeightedCluster>,
+        /// By the request's hash where it has one, else by chance.
+        by_hash: bool,
+    },
     /// Answers without an upstream.
     DirectResponse {
         /// The status code.

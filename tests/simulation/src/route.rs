@@ -4,7 +4,7 @@
 use super::{proxy::Proxy, queue::Ms};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use segue_sidecar::{
-    affinity::{self, Placement},
+    affinity::{self, Key, Placement},
     balance::{self, Choice, Conditions, Outcome},
     http::matching,
     model::{
@@ -91,7 +91,9 @@ pub(crate) fn place(
         headers.insert(header::COOKIE, value);
     }
     let route = matching::route(host, "/", &headers)?;
-    let placement = affinity::place(host, route, &mut |below| rng.u64(..below.max(1)))?;
+    let placement = affinity::place(host, route, Key::default(), &mut |below| {
+        rng.u64(..below.max(1))
+    })?;
     let drawn = match (&route.action, placement.drawn) {
         (Action::Weighted { clusters, .. }, Some(drawn)) => clusters
             .iter()
@@ -227,6 +229,7 @@ impl InFlight {
             cluster: &self.cluster,
             drawn,
             pinned: self.pinned,
+            key: Key::default(),
         };
         let mut headers = HeaderMap::new();
         let served = self

@@ -1,7 +1,7 @@
 //! What an upgrade under a policy would do, in sentences.
 
 use segue_control_plane::{
-    model::{Affinity, Capacity, OnLowTraffic, Policy, Ppm, Sink, Start, shown},
+    model::{Affinity, Capacity, OnLowTraffic, Policy, Ppm, ShiftKey, Sink, Start, shown},
     resource::Period,
 };
 use std::time::Duration;
@@ -32,11 +32,20 @@ pub(super) fn lines(policy: &Policy, instances: u32) -> Vec<String> {
     }];
     steps(policy, instances, &mut lines);
     lines.push(least(policy));
-    lines.push(match policy.affinity {
+    lines.push(match &policy.affinity {
         Affinity::None => "draws each request by itself (no session affinity)".to_owned(),
         Affinity::Cookie { ttl, .. } => format!(
             "keeps each session on its version by a cookie ({})",
-            Period(ttl)
+            Period(*ttl)
+        ),
+        Affinity::Shift(key) => format!(
+            "tells each user's version by {}: as the weight grows users move to the new version, none back; \
+             analysis compares with all requests to the old one",
+            match key {
+                ShiftKey::Header(name) => format!("the header {name}"),
+                ShiftKey::SourceIp => "the client's address".to_owned(),
+                ShiftKey::Cookie(cookie) => format!("a cookie ({})", Period(cookie.ttl)),
+            }
         ),
     });
     back(policy, &mut lines);

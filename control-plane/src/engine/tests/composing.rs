@@ -3,9 +3,12 @@
 use super::support::{Mesh, checkout, quick};
 use crate::{
     engine::compose::released,
-    model::{Affinity, Command, InstanceState, Phase, Policy, Share},
+    model::{
+        Affinity, Command, CookieAttributes, InstanceState, Phase, Policy, SameSite, Share,
+        ShiftBy, ShiftKey,
+    },
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 #[test]
 fn where_no_version_is_known_to_be_stable_each_gets_the_share_of_its_instances() {
@@ -108,6 +111,35 @@ fn without_sessions_there_is_no_control_group() {
 }
 
 #[test]
+fn where_a_hash_tells_the_version_nothing_holds_a_session_on_it() {
+    let mut mesh = Mesh::new(&[("a-0", "v1")]);
+    let cookie = CookieAttributes {
+        name: None,
+        ttl: Duration::from_secs(60),
+        path: "/".to_owned(),
+        same_site: SameSite::Lax,
+        secure: false,
+    };
+    let policy = Policy {
+        affinity: Affinity::Shift(ShiftKey::Cookie(cookie)),
+        ..quick()
+    };
+    mesh.catalog.policies.insert(checkout(), Arc::new(policy));
+    mesh.tell();
+    mesh.tick();
+    mesh.set(&[("a-0", "v1"), ("b-0", "v2")]);
+    mesh.until_phase(Phase::WarmUp);
+    let view = mesh.view();
+    assert!(matches!(&view.shift, Some(ShiftBy::Cookie(cookie)) if !cookie.name.is_empty()));
+    assert_eq!(view.affinity, None);
+    let ids: Vec<&str> = view.versions.iter().map(|one| &*one.id.0).collect();
+    assert_eq!(ids, ["v2", "v1"], "the one whose weight grows stands first");
+    for version in &view.versions {
+        assert_eq!((&version.token, &version.control), (&None, &None));
+    }
+}
+
+#[test]
 fn on_the_way_back_sessions_are_let_go_by_the_share_that_the_run_says() {
     let mut mesh = Mesh::new(&[("a-0", "v1")]);
     mesh.tick();
@@ -145,7 +177,7 @@ fn the_session_cookie_is_renewed_by_quarters_of_its_lifetime() {
     mesh.tick();
     let epoch = |mesh: &Mesh| mesh.view().affinity.as_ref().unwrap().epoch;
     let before = epoch(&mesh);
-    mesh.now = mesh.now.after(std::time::Duration::from_secs(900));
+    mesh.now = mesh.now.after(Duration::from_secs(900));
     mesh.tick();
     assert_eq!(epoch(&mesh), before + 1);
     assert_eq!(mesh.view().affinity.as_ref().unwrap().name.len(), 14);

@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod endpoints;
+mod hash;
 pub mod health;
 pub mod listener;
 mod node;

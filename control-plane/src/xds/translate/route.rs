@@ -8,26 +8,32 @@
 //! used is left out when the cookie is renewed.
 
 use super::{
-    Resource, cluster,
+    Resource, cluster, hash,
     wrap::{ads, duration, number},
 };
 use crate::model::{
-    CookieAffinity, SameSite, ServicePort, ServiceView, SessionToken, Share, VersionId, VersionView,
+    CookieAffinity, ServicePort, ServiceView, SessionToken, Share, ShiftBy, VersionId, VersionView,
 };
-use envoy_types::pb::envoy::{
-    config::{
-        core::v3::{
-            DataSource, HeaderValue, HeaderValueOption, data_source::Specifier,
-            header_value_option::HeaderAppendAction,
+use envoy_types::pb::{
+    envoy::{
+        config::{
+            core::v3::{
+                DataSource, HeaderValue, HeaderValueOption, data_source::Specifier,
+                header_value_option::HeaderAppendAction,
+            },
+            route::v3::{
+                DirectResponseAction, HeaderMatcher, RetryPolicy, Route, RouteAction,
+                RouteConfiguration, RouteMatch, Vhds, VirtualHost, WeightedCluster,
+                header_matcher::HeaderMatchSpecifier,
+                route::Action,
+                route_action::ClusterSpecifier,
+                route_match::PathSpecifier,
+                weighted_cluster::{ClusterWeight, RandomValueSpecifier},
+            },
         },
-        route::v3::{
-            DirectResponseAction, HeaderMatcher, RetryPolicy, Route, RouteAction,
-            RouteConfiguration, RouteMatch, Vhds, VirtualHost, WeightedCluster,
-            header_matcher::HeaderMatchSpecifier, route::Action, route_action::ClusterSpecifier,
-            route_match::PathSpecifier, weighted_cluster::ClusterWeight,
-        },
+        r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
     },
-    r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
+    google::protobuf::BoolValue,
 };
 use segue_proto::names::{self, ClusterName};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -257,10 +263,8 @@ impl Split<'_> {
             no_instance(self.view)
         } else {
             let versions = self.view.versions.iter();
-            to(ClusterSpecifier::WeightedClusters(WeightedCluster {
-                clusters: versions.map(|version| self.choice(version)).collect(),
-                ..WeightedCluster::default()
-            }))
+            let clusters = versions.map(|version| self.choice(version)).collect();
+            split(clusters, self.view.shift.as_ref())
         };
         Route {
             r#match: Some(any_path(Vec::new())),
@@ -280,6 +284,21 @@ impl Split<'_> {
             .unwrap_or_else(|| (self.target(version), Session { token, mark: None }));
         weighted(target, weight, vec![set_cookie(affinity, session)])
     }
+}
+
+/// By chance; or by a hash of what tells users apart. The choices take up the hash's range in their
+/// order, in Envoy as in ours: the new version stands first, so a weight that grows only wins it users.
+fn split(clusters: Vec<ClusterWeight>, shift: Option<&ShiftBy>) -> Action {
+    let by_hash = shift.map(|_| RandomValueSpecifier::UseHashPolicy(BoolValue { value: true }));
+    let action = RouteAction {
+        hash_policy: shift.map(hash::policy).into_iter().collect(),
+        ..action(ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters,
+            random_value_specifier: by_hash,
+            ..WeightedCluster::default()
+        }))
+    };
+    Action::Route(action)
 }
 
 /// One route of a token: to its cluster, but for what is let go.
@@ -384,12 +403,16 @@ pub(super) fn any_path(headers: Vec<HeaderMatcher>) -> RouteMatch {
 }
 
 fn to(cluster: ClusterSpecifier) -> Action {
-    Action::Route(RouteAction {
+    Action::Route(action(cluster))
+}
+
+fn action(cluster: ClusterSpecifier) -> RouteAction {
+    RouteAction {
         cluster_specifier: Some(cluster),
         // Envoy's default of 15 s would cut streams.
         timeout: Some(duration(Duration::ZERO)),
         ..RouteAction::default()
-    })
+    }
 }
 
 /// Whose a session is.
@@ -424,11 +447,7 @@ fn set_cookie(affinity: &CookieAffinity, session: Session<'_>) -> HeaderValueOpt
         affinity.epoch,
         affinity.path,
         affinity.ttl.as_secs(),
-        match affinity.same_site {
-            SameSite::Lax => "Lax",
-            SameSite::Strict => "Strict",
-            SameSite::None => "None",
-        },
+        affinity.same_site.as_str(),
     );
     if affinity.secure {
         value.push_str("; Secure");

@@ -1,6 +1,6 @@
 use super::{ClientKind, Node, Resource, ResourceType};
 use crate::{
-    model::{AppProtocol, InstanceState},
+    model::{AppProtocol, CookieAffinity, InstanceState, SameSite, ShiftBy},
     xds::{
         fixture::{Make, node, snapshot, world},
         snapshot::Snapshot,
@@ -14,8 +14,11 @@ use envoy_types::pb::{
             endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier},
             listener::v3::{Listener, filter::ConfigType},
             route::v3::{
-                Route, RouteConfiguration, VirtualHost, header_matcher::HeaderMatchSpecifier,
-                route::Action, route_action::ClusterSpecifier,
+                Route, RouteConfiguration, VirtualHost,
+                header_matcher::HeaderMatchSpecifier,
+                route::Action,
+                route_action::{ClusterSpecifier, HashPolicy, hash_policy::PolicySpecifier},
+                weighted_cluster::RandomValueSpecifier,
             },
         },
         extensions::filters::network::{
@@ -26,13 +29,14 @@ use envoy_types::pb::{
         },
         r#type::matcher::v3::string_matcher::MatchPattern,
     },
-    google::protobuf::{Struct, Value, value::Kind},
+    google::protobuf::{BoolValue, Struct, Value, value::Kind},
 };
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 use prost::{Message, Name};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 fn decode<M: Message + Name + Default>(resource: &Resource) -> M {
@@ -267,6 +271,64 @@ fn split(route: &Route) -> Vec<(String, u32, Option<String>)> {
             .collect(),
         _ => panic!("unexpected"),
     }
+}
+
+/// The hash policies of the draw, and how it draws.
+fn drawn_by(shift: Option<ShiftBy>) -> (Vec<HashPolicy>, Option<RandomValueSpecifier>) {
+    let make = Make {
+        shift,
+        ..Make::http("checkout", 1, &[("v2", 500, 1), ("v1", 9_500, 1)])
+    };
+    let snapshot = snapshot(1, &[make]);
+    let kind = ResourceType::VirtualHost;
+    let host: VirtualHost = find(&snapshot, &sidecar(), kind, "80/checkout.shop");
+    let [route] = host.routes.as_slice() else {
+        panic!("one route: nothing is pinned")
+    };
+    let weights: Vec<u32> = split(route).iter().map(|choice| choice.1).collect();
+    assert_eq!(weights, [500, 9_500], "the new version stands first");
+    let Some(Action::Route(action)) = route.action.clone() else {
+        panic!("no route")
+    };
+    let Some(ClusterSpecifier::WeightedClusters(split)) = action.cluster_specifier else {
+        panic!("no split")
+    };
+    (action.hash_policy, split.random_value_specifier)
+}
+
+#[test]
+fn what_tells_users_apart_is_a_hash_policy() {
+    assert_eq!(drawn_by(None), (Vec::new(), None));
+    let hashed = |shift| {
+        let (policies, random) = drawn_by(Some(shift));
+        let by_hash = RandomValueSpecifier::UseHashPolicy(BoolValue { value: true });
+        assert_eq!(random, Some(by_hash));
+        policies[0].policy_specifier.clone().unwrap()
+    };
+    let PolicySpecifier::Header(header) = hashed(ShiftBy::Header("x-user".to_owned())) else {
+        panic!("a header")
+    };
+    assert_eq!(header.header_name, "x-user");
+    let PolicySpecifier::ConnectionProperties(properties) = hashed(ShiftBy::SourceIp) else {
+        panic!("the address")
+    };
+    assert!(properties.source_ip);
+    let cookie = ShiftBy::Cookie(CookieAffinity {
+        name: "user".to_owned(),
+        path: "/".to_owned(),
+        ttl: Duration::from_secs(60),
+        same_site: SameSite::Lax,
+        secure: true,
+        epoch: 0,
+    });
+    let PolicySpecifier::Cookie(cookie) = hashed(cookie) else {
+        panic!("a cookie")
+    };
+    assert_eq!((&*cookie.name, &*cookie.path), ("user", "/"));
+    assert_eq!(cookie.ttl.unwrap().seconds, 60);
+    let attributes = cookie.attributes.iter();
+    let attributes: Vec<_> = attributes.map(|one| (&*one.name, &*one.value)).collect();
+    assert_eq!(attributes, [("SameSite", "Lax"), ("Secure", "")]);
 }
 
 /// The routes of `checkout`, as (what the cookie must contain, where to), the draw last.
@@ -582,6 +644,7 @@ fn services() -> impl Strategy<Value = Vec<Make>> {
                         control,
                         released,
                         states: Vec::new(),
+                        shift: None,
                     }
                 },
             )

@@ -65,6 +65,7 @@ fn listener(name: &str, port: u16) -> Arc<Listener> {
         headers: Vec::new(),
         action: Action::Cluster(inbound),
         removed_request_headers: Vec::new(),
+        hash: Vec::new(),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         timeout: None,

@@ -109,6 +109,7 @@ fn snapshot(own: SocketAddr, other: Option<SocketAddr>) -> Snapshot {
     };
     let mut drawn = to_application;
     drawn.action = Action::Weighted {
+        by_hash: false,
         clusters: vec![
             choice(&new, 10_000, vec![mark], "v2"),
             choice(&application, 0, Vec::new(), "v1"),

@@ -90,7 +90,11 @@ fn virtual_host(given: &resource::VirtualHost, clusters: &mut Clusters<'_>) -> V
 fn route(given: &resource::Route, clusters: &mut Clusters<'_>) -> Route {
     let action = match &given.action {
         resource::Action::Cluster(name) => Action::Cluster(clusters.get(name)),
-        resource::Action::Weighted(choices) => Action::Weighted {
+        resource::Action::Weighted {
+            clusters: choices,
+            by_hash,
+        } => Action::Weighted {
+            by_hash: *by_hash,
             total: choices.iter().map(|choice| choice.weight).sum(),
             clusters: choices
                 .iter()
@@ -110,6 +114,7 @@ fn route(given: &resource::Route, clusters: &mut Clusters<'_>) -> Route {
     Route {
         path: given.path.clone(),
         headers: given.headers.clone(),
+        hash: given.hash.clone(),
         action,
         removed_request_headers: given.removed_request_headers.clone(),
         request_headers: given.request_headers.clone(),

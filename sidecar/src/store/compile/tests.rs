@@ -98,7 +98,10 @@ fn names_become_pointers() {
     assert!(table.hosts["nowhere"].is_none());
     let host = table.hosts["checkout"].as_ref().unwrap();
     assert_eq!(host.session_cookie.as_deref(), Some("segue-1234"));
-    let Action::Weighted { clusters, total } = &host.routes[2].action else {
+    let Action::Weighted {
+        clusters, total, ..
+    } = &host.routes[2].action
+    else {
         panic!("a split");
     };
     assert_eq!(*total, 10_000);

@@ -2,9 +2,9 @@
 
 use crate::model::{
     Action, ChainMatch, Cluster, Discovery, Endpoint, EndpointId, EndpointState, FilterChain,
-    Header, HeaderMatch, HeaderMatcher, Health, HttpConnectionManager, Listener, NetworkFilter,
-    OutlierDetection, PathMatch, RetryPolicy, Route, RouteConfiguration, Snapshot,
-    UpstreamProtocol, VirtualHost, WeightedCluster,
+    HashPolicy, HashSource, Header, HeaderMatch, HeaderMatcher, Health, HttpConnectionManager,
+    Listener, NetworkFilter, OutlierDetection, PathMatch, RetryPolicy, Route, RouteConfiguration,
+    Snapshot, UpstreamProtocol, VirtualHost, WeightedCluster,
 };
 use http::{HeaderValue, header};
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -19,6 +19,8 @@ pub(super) struct Mesh {
     pub affinity: bool,
     pub fuse: Option<OutlierDetection>,
     pub timeout: Option<Duration>,
+    /// The weights go by a hash of this.
+    pub hash: Option<HashSource>,
     endpoints: HashMap<SocketAddr, (EndpointId, Arc<EndpointState>)>,
 }
 
@@ -54,6 +56,7 @@ impl Mesh {
             affinity: false,
             fuse: None,
             timeout: None,
+            hash: None,
             endpoints: HashMap::new(),
         }
     }
@@ -85,10 +88,12 @@ impl Mesh {
             Action::Weighted {
                 clusters: weighted,
                 total,
+                by_hash: self.hash.is_some(),
             },
         ));
         for route in &mut routes {
             route.timeout = self.timeout;
+            route.hash = self.hash.iter().cloned().map(by).collect();
         }
         let host = Arc::new(VirtualHost {
             name: format!("{HOST}:80").into(),
@@ -160,9 +165,17 @@ fn route(headers: Vec<HeaderMatcher>, action: Action) -> Route {
         headers,
         action,
         removed_request_headers: Vec::new(),
+        hash: Vec::new(),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         timeout: None,
+    }
+}
+
+fn by(source: HashSource) -> HashPolicy {
+    HashPolicy {
+        source,
+        terminal: false,
     }
 }
 

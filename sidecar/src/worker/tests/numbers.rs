@@ -259,6 +259,7 @@ fn letting_go(mesh: &mut Mesh, released: u32) -> Snapshot {
             choice(old, released, vec![cookie("s=v1.1; Path=/")]),
         ],
         total: 10_000,
+        by_hash: false,
     };
     *host = Arc::new(changed);
     manager.routes = Arc::new(routes);

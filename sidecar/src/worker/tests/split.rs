@@ -4,8 +4,11 @@ use super::{
     mesh::{Mesh, Version},
     text,
 };
-use crate::{model::Health, store::Question};
-use http::{Response, StatusCode, header};
+use crate::{
+    model::{HashSource, Health},
+    store::Question,
+};
+use http::{HeaderName, Response, StatusCode, header};
 
 fn cookies(response: &Response<bytes::Bytes>) -> Vec<&str> {
     let values = response.headers().get_all(header::SET_COOKIE).iter();
@@ -63,6 +66,44 @@ async fn a_session_token_beats_every_weight() {
     assert_eq!((two.issued, two.succeeded, two.errors.total()), (2, 2, 0));
     assert_eq!(two.latency.counts.iter().sum::<u64>(), 2);
     assert_eq!(two.requests_active, 0);
+}
+
+#[tokio::test]
+async fn a_hash_tells_the_version_and_a_missing_cookie_is_made_up() {
+    let (v1, v2) = (App::named("v1").await, App::named("v2").await);
+    let mut mesh = Mesh::new(vec![
+        Version::new("v2", 5_000, &[v2.address]),
+        Version::new("v1", 5_000, &[v1.address]),
+    ]);
+    mesh.hash = Some(HashSource::Header(HeaderName::from_static("x-user")));
+    let sidecar = Sidecar::start(mesh.snapshot());
+    let mut client = sidecar.connect().await;
+    // XXH64 modulo 10,000 is 2,249 and 8,064.
+    for (user, version) in [("abc", "v2"), ("user-0", "v1")] {
+        for _ in 0..20 {
+            let answer = client.get("/", &[("x-user", user)]).await;
+            assert_eq!(
+                (text(&answer), cookies(&answer)),
+                (version, vec![]),
+                "{user}"
+            );
+        }
+    }
+    mesh.hash = Some(HashSource::Cookie {
+        name: "user".into(),
+        attributes: Some("; Path=/; HttpOnly".into()),
+    });
+    sidecar.apply(mesh.snapshot()).await;
+    for _ in 0..20 {
+        let first = client.get("/", &[]).await;
+        let [cookie] = cookies(&first)[..] else {
+            panic!("one cookie: {first:?}")
+        };
+        let pair = cookie.strip_suffix("; Path=/; HttpOnly").unwrap();
+        let again = client.get("/", &[("cookie", pair)]).await;
+        assert_eq!((text(&again), cookies(&again)), (text(&first), vec![]));
+    }
+    assert!(v1.requests() > 20 && v2.requests() > 20, "both were chosen");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 mod cluster;
 mod endpoints;
 mod field;
+mod hash;
 mod headers;
 mod listener;
 mod route;

@@ -1,6 +1,6 @@
 use super::{Decoded, FieldError, Kind, name};
 use crate::{
-    model::{HeaderMatch, Health, UpstreamProtocol},
+    model::{HashSource, HeaderMatch, Health, UpstreamProtocol},
     store::resource::{Action, Discovery, Filter, Routes},
     xds::fixture::{
         any, cluster, endpoints, fuse, number, on_demand, original_dst, outbound, seconds, tcp,
@@ -13,9 +13,16 @@ use envoy_types::pb::{
         core::v3::{HealthStatus, TransportSocket},
         endpoint::v3::ClusterLoadAssignment,
         listener::v3::Listener,
-        route::v3::VirtualHost,
+        route::v3::{
+            VirtualHost, route,
+            route_action::{
+                ClusterSpecifier, HashPolicy,
+                hash_policy::{ConnectionProperties, Cookie, CookieAttribute, PolicySpecifier},
+            },
+            weighted_cluster::RandomValueSpecifier,
+        },
     },
-    google::protobuf::Any,
+    google::protobuf::{Any, BoolValue},
 };
 use proptest::prelude::{Strategy, any as arbitrary, proptest};
 use prost::Message;
@@ -157,11 +164,77 @@ fn a_virtual_host_keeps_its_routes_in_order() {
         HeaderMatch::Contains("segue-1234=token-v2.".into())
     );
     assert_eq!(token.timeout, None);
-    let Action::Weighted(clusters) = &split.action else {
+    let Action::Weighted { clusters, .. } = &split.action else {
         panic!("a split");
     };
     assert_eq!(clusters[0].weight, 500);
     assert_eq!(clusters[0].response_headers[0].name, "set-cookie");
+}
+
+fn hashed_by(specifier: Option<PolicySpecifier>) -> VirtualHost {
+    let mut message = virtual_host("checkout", &[("v2", 500), ("v1", 9_500)]);
+    let last = message.routes.last_mut().unwrap();
+    let Some(route::Action::Route(action)) = &mut last.action else {
+        panic!("a route");
+    };
+    action.hash_policy = vec![HashPolicy {
+        policy_specifier: specifier,
+        terminal: true,
+    }];
+    let Some(ClusterSpecifier::WeightedClusters(split)) = &mut action.cluster_specifier else {
+        panic!("a split");
+    };
+    split.random_value_specifier = Some(RandomValueSpecifier::UseHashPolicy(BoolValue {
+        value: true,
+    }));
+    message
+}
+
+#[test]
+fn a_hash_policy_is_kept_and_what_it_may_not_use_is_named() {
+    let cookie = Cookie {
+        name: "user".to_owned(),
+        ttl: Some(seconds(60)),
+        path: "/".to_owned(),
+        attributes: vec![CookieAttribute {
+            name: "SameSite".to_owned(),
+            value: "Lax".to_owned(),
+        }],
+    };
+    let message = hashed_by(Some(PolicySpecifier::Cookie(cookie.clone())));
+    let Decoded::VirtualHost(host) = decode(Kind::VirtualHost, &message).unwrap() else {
+        panic!("a virtual host");
+    };
+    let route = host.routes.last().unwrap();
+    assert!(matches!(
+        &route.action,
+        Action::Weighted { by_hash: true, .. }
+    ));
+    let expected = HashSource::Cookie {
+        name: "user".into(),
+        attributes: Some("; Path=/; SameSite=Lax; HttpOnly; Max-Age=60".into()),
+    };
+    assert_eq!(route.hash[0].source, expected);
+    assert!(route.hash[0].terminal);
+    let refusal = |specifier| refused(Kind::VirtualHost, &hashed_by(specifier));
+    let field = "routes[2].route.hash_policy[0]";
+    assert_eq!(
+        refusal(None),
+        format!("{field}.policy_specifier: is missing")
+    );
+    assert_eq!(
+        refusal(Some(PolicySpecifier::Cookie(Cookie {
+            path: "/\r\nx: y".to_owned(),
+            ..cookie
+        }))),
+        format!("{field}.cookie: has characters that no header may have")
+    );
+    assert_eq!(
+        refusal(Some(PolicySpecifier::ConnectionProperties(
+            ConnectionProperties { source_ip: false }
+        ))),
+        format!("{field}.connection_properties.source_ip: must be true")
+    );
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use super::{
     field::{FieldError, Result, Within as _, duration, each, none_of},
+    hash,
     headers::{self, Existing},
 };
 use crate::{
-    model::{PathMatch, RetryPolicy},
+    model::{HashPolicy, PathMatch, RetryPolicy},
     store::resource::{Action, Name, Route, VirtualHost, WeightedCluster},
 };
 use envoy_types::pb::envoy::config::{
@@ -13,8 +14,10 @@ use envoy_types::pb::envoy::config::{
     route::v3::{
         DirectResponseAction, RetryPolicy as RetryMessage, Route as RouteMessage, RouteAction,
         RouteMatch, VirtualHost as Message, WeightedCluster as WeightedMessage,
-        route::Action as ActionMessage, route_action::ClusterSpecifier, route_match::PathSpecifier,
-        weighted_cluster::ClusterWeight,
+        route::Action as ActionMessage,
+        route_action::ClusterSpecifier,
+        route_match::PathSpecifier,
+        weighted_cluster::{ClusterWeight, RandomValueSpecifier},
     },
 };
 use http::HeaderName;
@@ -128,6 +131,7 @@ fn route(message: &RouteMessage) -> Result<Route> {
     };
     let (action, timeout) = action(message)?;
     Ok(Route {
+        hash: hash_policies(message)?,
         path: path(matches).within("match")?,
         headers: each(&matches.headers, "headers", headers::matcher).within("match")?,
         action,
@@ -185,6 +189,15 @@ fn action(message: &RouteMessage) -> Result<(Action, Option<Duration>)> {
     }
 }
 
+fn hash_policies(message: &RouteMessage) -> Result<Vec<HashPolicy>> {
+    match &message.action {
+        Some(ActionMessage::Route(action)) => {
+            each(&action.hash_policy, "hash_policy", hash::policy).within("route")
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
 fn route_action(message: &RouteAction) -> Result<(Action, Option<Duration>)> {
     none_of(&[
         (message.metadata_match.is_some(), "metadata_match"),
@@ -230,10 +243,13 @@ fn route_action(message: &RouteAction) -> Result<(Action, Option<Duration>)> {
 }
 
 fn weighted(message: &WeightedMessage) -> Result<Action> {
-    none_of(&[(
-        message.random_value_specifier.is_some(),
-        "random_value_specifier",
-    )])?;
+    let by_hash = match &message.random_value_specifier {
+        None => false,
+        Some(RandomValueSpecifier::UseHashPolicy(used)) => used.value,
+        Some(RandomValueSpecifier::HeaderName(_)) => {
+            return Err(FieldError::new("header_name", "is not supported"));
+        }
+    };
     let clusters = each(&message.clusters, "clusters", weighted_cluster)?;
     let total: u64 = clusters.iter().map(|choice| u64::from(choice.weight)).sum();
     if total == 0 || u32::try_from(total).is_err() {
@@ -242,7 +258,7 @@ fn weighted(message: &WeightedMessage) -> Result<Action> {
             format!("the weights sum to {total}; 1 to 4294967295 is supported"),
         ));
     }
-    Ok(Action::Weighted(clusters))
+    Ok(Action::Weighted { clusters, by_hash })
 }
 
 fn weighted_cluster(message: &ClusterWeight) -> Result<WeightedCluster> {

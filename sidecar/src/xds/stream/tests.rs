@@ -133,7 +133,7 @@ impl Test {
 
     fn versions(&self) -> Vec<String> {
         let host = self.host().unwrap();
-        let Action::Weighted(clusters) = &host.routes.last().unwrap().action else {
+        let Action::Weighted { clusters, .. } = &host.routes.last().unwrap().action else {
             panic!("a split");
         };
         clusters

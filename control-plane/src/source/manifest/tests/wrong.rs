@@ -106,13 +106,28 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         POLICY,
-        "  sessionAffinity: {type: Header}\n",
-        "spec.sessionAffinity.type: Header is not available yet; choose None or Cookie",
+        "  sessionAffinity: {type: Token}\n",
+        "spec.sessionAffinity.type: Token is not available yet; choose None, Cookie, Header or",
     ),
     (
         POLICY,
-        "  sessionAffinity: {type: Cookie, onStep: Shift}\n",
-        "spec.sessionAffinity.onStep: Shift is not available yet",
+        "  sessionAffinity: {type: Header}\n",
+        "spec.sessionAffinity.header: is missing: type Header needs the name beside it",
+    ),
+    (
+        POLICY,
+        "  sessionAffinity: {type: Header, header: {name: 'x user'}}\n",
+        "spec.sessionAffinity.header.name: \"x user\" is not a header name",
+    ),
+    (
+        POLICY,
+        "  sessionAffinity: {type: SourceIP, onStep: Pin}\n",
+        "spec.sessionAffinity.onStep: SourceIP can't hold a session on its version; choose Shift",
+    ),
+    (
+        POLICY,
+        "  sessionAffinity: {type: None, onStep: Shift}\n",
+        "spec.sessionAffinity.onStep: Shift needs to tell users apart",
     ),
     (
         POLICY,
