@@ -141,7 +141,7 @@ pub(super) async fn roll_back_after_old_is_gone(mode: Mode) -> Outcome {
     let refusal = traffic.roll_back("v2").await.unwrap_err();
     assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal}");
     assert!(refusal.message().starts_with("rollback"), "{refusal}");
-    let status = traffic
+    traffic
         .until("v2", "refused", |status| {
             let refused = |condition: &Condition| {
                 condition.r#type == "CommandRefused" && condition.reason == "NoOldInstance"
