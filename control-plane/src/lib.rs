@@ -11,6 +11,7 @@ pub mod metric;
 pub mod model;
 pub mod replay;
 pub mod resource;
+pub mod sealed;
 pub mod source;
 pub mod telemetry;
 pub mod upgrade;

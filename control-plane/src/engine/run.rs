@@ -210,7 +210,7 @@ fn possible(status: &UpgradeStatus) -> &'static [&'static str] {
 }
 
 /// The verb's name.
-pub(super) fn verb(command: &Command) -> &'static str {
+fn verb(command: &Command) -> &'static str {
     match command {
         Command::Start => "start",
         Command::Pause => "pause",

@@ -11,7 +11,8 @@ use super::{
     run::Run,
 };
 use crate::model::{
-    Decision, Event, Judgement, Observation, Policy, Sink, Timestamp, UpgradeKey, UpgradeStatus,
+    Decision, Event, Judgement, LOOKED, Observation, Policy, Sink, Timestamp, UpgradeKey,
+    UpgradeStatus,
 };
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -139,7 +140,7 @@ impl Engine {
         };
         self.looked.insert(key.clone(), looked);
         changes.flush.insert(key.clone());
-        let decision = decision(run, "Looked", verdict, now);
+        let decision = decision(run, LOOKED, verdict, now);
         changes.lines.push_back(line(run, decision, seen));
     }
 

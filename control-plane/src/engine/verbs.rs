@@ -5,19 +5,20 @@ use super::{
     changes::Changes,
     core::Engine,
     inbox::{Answer, Refusal, Request, Target},
-    run::{Run, is_fulfilled, refusal, verb},
+    run::{Run, is_fulfilled, refusal},
     services::free_key,
     turn::Turn,
 };
-use crate::model::{
-    Command, Phase, ServiceKey, Timestamp, UpgradeKey, UpgradeSpec, UpgradeStatus, VersionId,
+use crate::{
+    model::{
+        Command, Phase, ServiceKey, Timestamp, UpgradeKey, UpgradeSpec, UpgradeStatus, VersionId,
+    },
+    upgrade,
 };
 use std::sync::Arc;
 
 /// Answers remembered by request id.
 const ANSWERS_KEPT: usize = 1_024;
-/// The condition by which `advance` says that it did not obey.
-const COMMAND_REFUSED: &str = "CommandRefused";
 
 impl Engine {
     /// Obeys one verb, or says why not.
@@ -87,7 +88,7 @@ impl Engine {
         if let Some(run) = self.runs.get_mut(&key) {
             run.remember(request);
             if command.is_some() {
-                run.status.conditions.remove(COMMAND_REFUSED);
+                run.status.conditions.remove(upgrade::COMMAND_REFUSED);
             }
         }
         if let Some(command) = command {
@@ -251,9 +252,6 @@ fn used_otherwise(request: &Request) -> Refusal {
 
 /// What `advance` said of a command that it did not obey.
 fn refused_by_the_rules(status: &UpgradeStatus, command: &Command) -> Option<String> {
-    let condition = status.conditions.get(COMMAND_REFUSED)?;
-    let refused = condition.status
-        && condition.message.starts_with(verb(command))
-        && status.phase != Phase::Succeeded;
-    refused.then(|| condition.message.clone())
+    let condition = upgrade::refused(status, command)?;
+    (status.phase != Phase::Succeeded).then(|| condition.message.clone())
 }

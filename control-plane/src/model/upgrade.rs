@@ -341,6 +341,11 @@ pub enum Action {
     },
 }
 
+/// The rule of a look that decided nothing.
+pub const LOOKED: &str = "Looked";
+/// The rule of the line that a decision log shows in the place of looks that were let go.
+pub const LOOKS_LET_GO: &str = "LooksLetGo";
+
 /// Why a tick decided what it did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {

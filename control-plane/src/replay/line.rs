@@ -1,12 +1,12 @@
 //! The decision log's lines, and the looks that they are of.
 
-use crate::model::{Evidence, Observation, Policy, Timestamp, UpgradeSpec};
+use crate::model::{Evidence, LOOKED, LOOKS_LET_GO, Observation, Policy, Timestamp, UpgradeSpec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The rule of a run's first line.
 pub(super) const BEGAN: &str = "Began";
 /// Lines that the engine writes by itself: no rule of `upgrade` decided.
-const NOT_DECIDED: [&str; 3] = [BEGAN, "Looked", "PolicyChanged"];
+const NOT_DECIDED: [&str; 3] = [BEGAN, LOOKED, "PolicyChanged"];
 
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,9 @@ pub struct Context {
     /// How many instances of the old version served.
     #[serde(default)]
     pub old_instances: Option<u32>,
+    /// So many looks were let go in this line's place.
+    #[serde(default)]
+    pub let_go: Option<u64>,
 }
 
 impl Line {
@@ -70,7 +73,8 @@ impl Look {
     /// All looks of a log.
     pub(super) fn all(lines: &[Line]) -> Vec<Self> {
         let mut looks: Vec<Self> = Vec::new();
-        for line in lines {
+        let kept = |line: &&Line| line.rule != LOOKS_LET_GO;
+        for line in lines.iter().filter(kept) {
             let decided = !NOT_DECIDED.contains(&line.rule.as_str());
             let rules = decided.then(|| line.rule.clone());
             match looks.last_mut().filter(|look| look.is_of(line)) {

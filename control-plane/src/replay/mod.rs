@@ -33,7 +33,7 @@ pub enum Unplayable {
     Empty,
     /// Its first line is not `Began`, or lacks what a replay begins with.
     #[error(
-        "the decision log does not reach back to the beginning of the upgrade (its first line is {first}): old lines are let go when a log has grown to twice 4 MiB, and logs of older control planes carry no policy"
+        "the decision log does not reach back to the beginning of the upgrade (its first line is {first}): it is incomplete, or was written by an older control plane"
     )]
     NoBeginning {
         /// The rule of the first line.
@@ -136,12 +136,8 @@ pub fn replay(lines: &[Line], policy: &Policy) -> Result<Replay, Unplayable> {
         }
     }
     let mut notes = course.notes;
-    if would.metrics != was.metrics {
-        notes.push(
-            "extra metrics differ: only those that were asked for at the time can be replayed"
-                .to_owned(),
-        );
-    }
+    notes.extend(let_go(lines));
+    notes.extend((would.metrics != was.metrics).then(|| METRICS_DIFFER.to_owned()));
     Ok(Replay {
         looks: course.looks,
         moments: course.moments,
@@ -149,6 +145,19 @@ pub fn replay(lines: &[Line], policy: &Policy) -> Result<Replay, Unplayable> {
         recorded: recorded.outcome(),
         otherwise: otherwise.outcome(),
         notes,
+    })
+}
+
+const METRICS_DIFFER: &str =
+    "extra metrics differ: only those that were asked for at the time can be replayed";
+
+/// What to know of a log that lacks some of its looks.
+fn let_go(lines: &[Line]) -> Option<String> {
+    let count: u64 = lines.iter().filter_map(|line| line.context.let_go).sum();
+    (count > 0).then(|| {
+        format!(
+            "{count} looks were let go, with their evidence: what is judged anew is judged from less than there was"
+        )
     })
 }
 

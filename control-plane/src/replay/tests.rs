@@ -3,7 +3,7 @@
 use super::{Context, Line, Replay, Unplayable, replay};
 use crate::{
     model::{
-        Action, Applied, Command, Decision, Evidence, Generation, InstanceObservation, Key,
+        self, Action, Applied, Command, Decision, Evidence, Generation, InstanceObservation, Key,
         Lagging, Observation, Phase, Policy, Rollback, Share, Step, Tally, Timestamp,
         UpgradeStatus,
     },
@@ -86,6 +86,7 @@ impl Recorder {
             policy: Some(recorder.policy.clone()),
             spec: None,
             old_instances: Some(2),
+            let_go: None,
         };
         let inputs = recorder.observation(Vec::new());
         recorder.lines.push(Line {
@@ -305,6 +306,31 @@ fn a_stricter_health_goes_back_where_the_recorded_run_went_on() {
         replay.otherwise
     );
     assert!(replay.otherwise.rollback_reason.is_some());
+}
+
+#[test]
+fn a_log_whose_looks_were_let_go_is_replayed_and_says_so() {
+    let mut run = Recorder::run(policy(), &[Happening::Pass(40)]);
+    let whole = run.replay(&policy());
+    let looks = |line: &Line| line.rule == model::LOOKED;
+    let count = run.lines.iter().filter(|line| looks(line)).count();
+    assert!(count > 0);
+    let gap = Line {
+        at: START,
+        rule: model::LOOKS_LET_GO.to_owned(),
+        inputs: Observation::default(),
+        context: Context {
+            let_go: Some(u64::try_from(count).unwrap()),
+            ..Context::default()
+        },
+    };
+    run.lines.retain(|line| !looks(line));
+    run.lines.insert(1, gap);
+    let replay = run.replay(&policy());
+    assert_eq!(replay.diverged, None);
+    assert_eq!(replay.recorded, whole.recorded);
+    assert!(replay.notes[0].contains(&format!("{count} looks were let go")));
+    assert_eq!(replay.notes.len(), 1, "{:?}", replay.notes);
 }
 
 #[test]

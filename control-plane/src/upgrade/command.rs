@@ -3,8 +3,39 @@
 //! What cannot be done now is refused with a condition that says why, never silently.
 
 use super::{fresh_traffic, judgement, run::Run, trigger};
-use crate::model::{Command, Notes, Phase, Share, WorkloadKey};
+use crate::model::{Command, Condition, Notes, Phase, Share, UpgradeStatus, WorkloadKey};
 use std::collections::BTreeMap;
+
+/// The condition of a command that could not be obeyed.
+pub const COMMAND_REFUSED: &str = "CommandRefused";
+
+const ALREADY_STARTED: &str = "AlreadyStarted";
+const NOTHING_TO_PAUSE: &str = "NothingToPause";
+const NOTHING_TO_RESUME: &str = "NothingToResume";
+const VERDICT_IS_WORSE: &str = "VerdictIsWorse";
+const NOTHING_TO_PROMOTE: &str = "NothingToPromote";
+const NOTHING_TO_ROLL_BACK: &str = "NothingToRollBack";
+const NO_OLD_INSTANCE: &str = "NoOldInstance";
+const NOTHING_TO_RETRY: &str = "NothingToRetry";
+
+/// Why a command may be refused: each reason is of one command alone.
+fn reasons(command: &Command) -> &'static [&'static str] {
+    match command {
+        Command::Start => &[ALREADY_STARTED],
+        Command::Pause => &[NOTHING_TO_PAUSE],
+        Command::Resume => &[NOTHING_TO_RESUME],
+        Command::Promote { .. } => &[VERDICT_IS_WORSE, NOTHING_TO_PROMOTE],
+        Command::Rollback { .. } => &[NOTHING_TO_ROLL_BACK, NO_OLD_INSTANCE],
+        Command::Retry => &[NOTHING_TO_RETRY],
+    }
+}
+
+/// The condition that says that this command was the last to be refused, and why.
+pub fn refused<'a>(status: &'a UpgradeStatus, command: &Command) -> Option<&'a Condition> {
+    let condition = status.conditions.get(COMMAND_REFUSED)?;
+    let is_of_it = reasons(command).contains(&condition.reason.as_str());
+    (condition.status && is_of_it).then_some(condition)
+}
 
 /// Obeys the commands, oldest first.
 pub(super) fn obey(run: &mut Run<'_>) {
@@ -26,14 +57,14 @@ fn start(run: &mut Run<'_>) {
         let reason = by_hand(run, "started by hand");
         run.enter(Phase::Preparing, "Started", &reason);
     } else {
-        run.refuse("AlreadyStarted", "start: it has started already");
+        run.refuse(ALREADY_STARTED, "start: it has started already");
     }
 }
 
 fn pause(run: &mut Run<'_>) {
     if is_over_or_going_back(run.status.phase) {
         let message = format!("pause: nothing to pause in {}", run.status.phase);
-        run.refuse("NothingToPause", &message);
+        run.refuse(NOTHING_TO_PAUSE, &message);
     } else if !run.status.paused {
         run.status.paused = true;
         let reason = by_hand(run, "paused by hand");
@@ -45,7 +76,7 @@ fn pause(run: &mut Run<'_>) {
 fn resume(run: &mut Run<'_>) {
     if is_over_or_going_back(run.status.phase) {
         let message = format!("resume: nothing to resume in {}", run.status.phase);
-        run.refuse("NothingToResume", &message);
+        run.refuse(NOTHING_TO_RESUME, &message);
     } else if run.status.paused {
         run.status.paused = false;
         run.status.low_traffic = false;
@@ -63,7 +94,7 @@ fn promote(run: &mut Run<'_>, full: bool) {
         && judgement::is_worse(run)
     {
         let message = format!("promote: {}", judgement::worse(judgement).0);
-        return run.refuse("VerdictIsWorse", &message);
+        return run.refuse(VERDICT_IS_WORSE, &message);
     }
     match (run.status.phase, full) {
         (Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow, false) => {
@@ -76,7 +107,7 @@ fn promote(run: &mut Run<'_>, full: bool) {
         }
         (phase, _) => {
             let message = format!("promote: nothing to promote in {phase}");
-            return run.refuse("NothingToPromote", &message);
+            return run.refuse(NOTHING_TO_PROMOTE, &message);
         }
     }
     let how = if full {
@@ -95,7 +126,7 @@ fn promote(run: &mut Run<'_>, full: bool) {
 fn roll_back(run: &mut Run<'_>, reason: &str) {
     if is_over_or_going_back(run.status.phase) {
         let message = format!("rollback: nothing to take back in {}", run.status.phase);
-        return run.refuse("NothingToRollBack", &message);
+        return run.refuse(NOTHING_TO_ROLL_BACK, &message);
     }
     let reason = if reason.is_empty() {
         "asked by hand"
@@ -103,7 +134,7 @@ fn roll_back(run: &mut Run<'_>, reason: &str) {
         reason
     };
     if let Some(missing) = trigger::no_way_back(run) {
-        return run.refuse("NoOldInstance", &format!("rollback ({reason}): {missing}"));
+        return run.refuse(NO_OLD_INSTANCE, &format!("rollback ({reason}): {missing}"));
     }
     trigger::roll_back(run, &trigger::gentle("Commanded", reason));
 }
@@ -111,7 +142,7 @@ fn roll_back(run: &mut Run<'_>, reason: &str) {
 fn retry(run: &mut Run<'_>) {
     if run.status.phase != Phase::RolledBack {
         let message = format!("retry: only after a rollback, not in {}", run.status.phase);
-        return run.refuse("NothingToRetry", &message);
+        return run.refuse(NOTHING_TO_RETRY, &message);
     }
     run.status.step = 0;
     let seen = run.seen;

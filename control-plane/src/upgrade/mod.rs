@@ -43,6 +43,7 @@ use crate::model::{
     Action, Applied, Notes, Observation, Phase, Policy, Share, Start, Timestamp, Traffic,
     Transition, UpgradeStatus,
 };
+pub use command::{COMMAND_REFUSED, refused};
 use run::Run;
 use std::collections::{BTreeMap, BTreeSet};
 pub use stepping::time_left;

@@ -4,6 +4,7 @@
 //! the history, its record and its notice, and none stays unpublished.
 
 use super::{
+    command::COMMAND_REFUSED,
     preparing,
     stepping::LOW_TRAFFIC,
     trigger::{BOTH_FAILING, REFUSED},
@@ -189,8 +190,8 @@ impl<'a> Run<'a> {
     /// A refused command: seen by whoever asked, without effect.
     pub(super) fn refuse(&mut self, reason: &str, message: &str) {
         if self.set_condition(COMMAND_REFUSED, reason, message) {
-            self.record("CommandRefused", message);
-            self.notify("CommandRefused", message);
+            self.record(COMMAND_REFUSED, message);
+            self.notify(COMMAND_REFUSED, message);
         }
     }
 
@@ -211,6 +212,3 @@ impl<'a> Run<'a> {
         (self.status, self.actions)
     }
 }
-
-/// The condition of a command that could not be obeyed.
-const COMMAND_REFUSED: &str = "CommandRefused";

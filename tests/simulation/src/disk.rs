@@ -162,9 +162,9 @@ pub(crate) fn torn(
         && rng.bool()
     {
         let old = before.get(path).map_or(0, Vec::len);
-        let appended = path
-            .extension()
-            .is_some_and(|extension| extension == "jsonl");
+        // The decision log's files begin whole, and grow.
+        let grows = |extension| extension == "jsonl" || extension == "looks";
+        let appended = old > 0 && path.extension().is_some_and(grows);
         let (path, from) = if appended {
             (path.clone(), old.min(bytes.len()))
         } else {

@@ -161,6 +161,7 @@ replayed: WarmUp at 5 %
             policy: Some(Policy::default()),
             spec: None,
             old_instances: Some(1),
+            let_go: None,
         };
         let began = Decision {
             at: Some(prost_types::Timestamp {

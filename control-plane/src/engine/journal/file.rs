@@ -8,8 +8,8 @@
 //! A file that is torn, of another kind or of another format is refused whole, never half-read.
 
 use super::JournalError;
+use crate::sealed::digest;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest as _, Sha256};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -88,15 +88,6 @@ fn open<T: DeserializeOwned>(bytes: &[u8], kind: &str) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-fn digest(body: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(body) {
-        text.extend(char::from_digit(u32::from(byte >> 4), 16));
-        text.extend(char::from_digit(u32::from(byte & 15), 16));
-    }
-    text
-}
-
 pub(super) fn read_or_default<T: DeserializeOwned + Default>(
     path: &Path,
     kind: &str,
@@ -135,7 +126,8 @@ pub(super) fn remove(path: &Path) -> Result<(), JournalError> {
     }
 }
 
-fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+/// Puts a file in its place, whole and synced.
+pub(super) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     make_folder(folder)?;
     let beside = path.with_extension("tmp");

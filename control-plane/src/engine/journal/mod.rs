@@ -9,15 +9,18 @@
 //! STATE/health.json                 the last known readiness of each instance
 //! STATE/proxies.json                who is expected back after a restart
 //! STATE/upgrades/NAMESPACE/NAME.json   one run: what was asked and where it stands
-//! STATE/decisions/NAMESPACE/NAME.jsonl its decision log
+//! STATE/decisions/NAMESPACE/NAME.jsonl its decision log, and beside it the newest looks that decided
+//!                                   nothing: NAME.looks, NAME.looks-1
 //! ```
 //!
 //! Every file but the log is written as a whole: beside its place, synced, renamed. So a file is
-//! the old one or the new one, never half of one. Each says what it holds, in which format, and its
-//! checksum; one that was damaged or lies in another's place is refused with its name.
+//! the old one or the new one, never half of one. The log grows line by line, each synced before the
+//! run that it is of. Each file says what it holds, in which format, and its checksum or those of
+//! its lines; one that was damaged or lies in another's place is refused with its name.
 
 mod decisions;
 mod file;
+mod history;
 
 pub(super) use decisions::{Began, Line};
 pub use decisions::{DecisionLog, LoggedDecision};
@@ -105,7 +108,7 @@ impl Journal {
         };
         let journal = Self {
             root: root.to_owned(),
-            decisions: DecisionLog::new(root.join("decisions")),
+            decisions: DecisionLog::open(root.join("decisions"))?,
             _lock: lock,
         };
         Ok((journal, recovered))

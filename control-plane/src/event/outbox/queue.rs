@@ -3,9 +3,12 @@
 use super::{
     OutboxError,
     backlog::{Backlog, Bounds, Next},
-    record::{self, FORMAT, Header, Record, VERSION, checksum},
+    record::{self, FORMAT, Header, Record, VERSION},
 };
-use crate::model::{Event, Sink};
+use crate::{
+    model::{Event, Sink},
+    sealed::{self, checksum},
+};
 use parking_lot::Mutex;
 use std::{
     fs::{self, File, OpenOptions},
@@ -236,7 +239,7 @@ impl Inner {
             self.file.set_len(self.length)?;
             self.torn = false;
         }
-        let line = record::line(&record)?;
+        let line = sealed::line(&record)?;
         self.torn = true;
         self.file.write_all_at(&line, self.length)?;
         self.file.sync_data()?;
@@ -276,9 +279,9 @@ fn rewrite(path: &Path, sink: &Sink, backlog: &Backlog) -> io::Result<(File, u64
 /// Writes a whole file beside its place, syncs it, and puts it there: until the folder is synced,
 /// the one before may come back.
 fn write_anew(path: &Path, header: &Header, records: &[Record]) -> io::Result<(File, u64)> {
-    let mut bytes = record::line(header)?;
+    let mut bytes = sealed::line(header)?;
     for record in records {
-        bytes.extend(record::line(record)?);
+        bytes.extend(sealed::line(record)?);
     }
     let beside = path.with_extension("tmp");
     let file = OpenOptions::new()

@@ -1,17 +1,11 @@
-//! A queue as bytes: one record a line, each with its checksum.
-//!
-//! ```text
-//! 16 hex digits of the SHA-256 of the JSON, a space, JSON, line feed
-//! ```
-//!
-//! Every record is on disk before the next is written, so only the last can be torn: it lacks its
-//! end, or has zeros where a block was not written. It never was acknowledged to anybody, and is
-//! dropped. Whatever else can't be read was damaged by something else, and the file is refused.
+//! A queue as bytes: a file of sealed records.
 
-use crate::model::{Event, Sink};
+use crate::{
+    model::{Event, Sink},
+    sealed,
+};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
+use std::ops::Range;
 
 /// What the first record of every file says it is.
 pub(super) const FORMAT: &str = "segue-outbox";
@@ -72,102 +66,32 @@ pub(super) struct Content {
     pub(super) length: usize,
 }
 
-/// A record's line.
-pub(super) fn line(record: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    let json = serde_json::to_vec(record)?;
-    let mut line = checksum(&json).into_bytes();
-    line.push(b' ');
-    line.extend(json);
-    line.push(b'\n');
-    Ok(line)
-}
-
 /// Reads a file, or says why it can't be read.
 pub(super) fn read(bytes: &[u8]) -> Result<Content, String> {
-    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    let first = lines.next().and_then(json_of);
-    let first = first.ok_or_else(|| "it does not begin as an outbox does".to_owned())?;
-    let header = read_header(first)?;
-    let mut content = Content {
-        header,
-        records: Vec::new(),
-        length: bytes
-            .split_inclusive(|byte| *byte == b'\n')
-            .next()
-            .map_or(0, <[u8]>::len),
-    };
-    let mut lines = lines.enumerate().peekable();
-    while let Some((index, line)) = lines.next() {
-        let number = index + 2;
-        let Some(json) = json_of(line) else {
-            if lines.peek().is_some() || !is_torn(line) {
-                return Err(format!("line {number} is damaged"));
-            }
-            break;
-        };
-        let record = serde_json::from_slice(json)
+    let found = sealed::read(bytes, FORMAT, VERSION)?;
+    let json = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
+    let header = serde_json::from_slice(json(&found.header))
+        .map_err(|error| format!("its first line can't be read: {error}"))?;
+    let mut records = Vec::with_capacity(found.records.len());
+    for (number, range) in (2..).zip(&found.records) {
+        let record = serde_json::from_slice(json(range))
             .map_err(|error| format!("line {number} is no record of version {VERSION}: {error}"))?;
-        content.records.push((record, line.len()));
-        content.length += line.len();
+        records.push((record, sealed::line_length(range)));
     }
-    Ok(content)
-}
-
-fn read_header(json: &[u8]) -> Result<Header, String> {
-    /// What every version has.
-    #[derive(Deserialize)]
-    struct Kind {
-        format: String,
-        version: u32,
-    }
-    let unreadable = |error: serde_json::Error| format!("its first line can't be read: {error}");
-    let kind: Kind = serde_json::from_slice(json).map_err(unreadable)?;
-    if kind.format != FORMAT {
-        return Err(format!(
-            "it is of the format {:?}, not {FORMAT:?}",
-            kind.format
-        ));
-    }
-    if kind.version != VERSION {
-        return Err(format!(
-            "it was written in version {} of its format, and this program reads version {VERSION}",
-            kind.version
-        ));
-    }
-    serde_json::from_slice(json).map_err(unreadable)
-}
-
-/// True of what a write that was cut off leaves. One zero in the middle is not: that could be the
-/// line feed between two records, damaged.
-fn is_torn(line: &[u8]) -> bool {
-    !line.ends_with(b"\n") || line.starts_with(&[0]) || line.windows(2).any(|two| two == [0, 0])
-}
-
-/// The JSON of a line that is whole.
-fn json_of(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_suffix(b"\n")?;
-    let (sum, rest) = line.split_at_checked(CHECKSUM)?;
-    let json = rest.strip_prefix(b" ")?;
-    (sum == checksum(json).as_bytes()).then_some(json)
-}
-
-/// Hex digits of a checksum.
-const CHECKSUM: usize = 16;
-
-/// The first 64 bits of the SHA-256, in hex.
-pub(super) fn checksum(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    let mut text = String::with_capacity(CHECKSUM);
-    for byte in digest.iter().take(CHECKSUM / 2) {
-        let _infallible = write!(text, "{byte:02x}");
-    }
-    text
+    Ok(Content {
+        header,
+        records,
+        length: found.length,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::tests::{event, sink};
+    use crate::{
+        event::tests::{event, sink},
+        sealed::line,
+    };
     use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
     fn header(version: u32) -> Header {
@@ -203,8 +127,8 @@ mod tests {
         let newer = line(&header(2)).unwrap();
         let foreign = line(&serde_json::json!({"format": "journal", "version": 1})).unwrap();
         for (bytes, reason) in [
-            (&b""[..], "does not begin as an outbox"),
-            (&other[..], "does not begin as an outbox"),
+            (&b""[..], "does not begin as a segue-outbox"),
+            (&other[..], "does not begin as a segue-outbox"),
             (&newer[..], "version 2 of its format"),
             (&foreign[..], "format \"journal\""),
         ] {

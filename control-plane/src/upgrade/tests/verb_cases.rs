@@ -1,7 +1,11 @@
 //! Every verb in every phase, and verbs at awkward moments.
 
 use super::world::{World, policy, seconds};
-use crate::model::{Command, Phase, Policy, Share, Side, Start, Verdict};
+use crate::{
+    model::{Command, Phase, Policy, Share, Side, Start, Verdict},
+    upgrade,
+};
+use std::mem::discriminant;
 
 /// A run in that phase. Proxies do not ACK from then on, so that what a verb does stays to be seen.
 fn run_in(phase: Phase) -> World {
@@ -108,7 +112,7 @@ fn every_verb_in_every_phase() {
         rollback(),
         Command::Retry,
     ];
-    for command in verbs {
+    for command in verbs.clone() {
         for phase in PHASES {
             let to = outcome(&command, phase);
             let mut world = run_in(phase);
@@ -120,6 +124,11 @@ fn every_verb_in_every_phase() {
                 .conditions
                 .get("CommandRefused")
                 .map(|c| c.reason.as_str());
+            for other in &verbs {
+                let says_so = upgrade::refused(status, other).is_some();
+                let same = discriminant(other) == discriminant(&command);
+                assert_eq!(says_so, refused.is_some() && same, "{other:?}, not {at}");
+            }
             match to {
                 Goes(next) => assert_eq!((status.phase, refused), (next, None), "{at}"),
                 Stays => assert_eq!((status.phase, refused), (phase, None), "{at}"),
