@@ -7,7 +7,7 @@
 
 use super::{changes::Changes, core::Engine, run::Run, services};
 use crate::{
-    model::{Generation, ServiceKey, Timestamp, UpgradeKey, UpgradeSpec, World},
+    model::{Generation, ServiceKey, Timestamp, UpgradeKey, UpgradeSpec, WorkloadKey, World},
     upgrade,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -176,6 +176,7 @@ impl Engine {
         tracing::info!(upgrade = %spec.key, from = %spec.from, to = %spec.to, phase = %status.phase, "begins");
         self.remember(&service, memory, changes);
         self.prune(&service, changes);
+        self.take_back_from_earlier_runs(&spec, changes);
         let key = spec.key.clone();
         let manifest_paused = self.catalog.upgrades.get(&key).map(|named| named.paused);
         changes.touch(&key, &self.runs);
@@ -189,6 +190,30 @@ impl Engine {
         run.manifest_paused = manifest_paused;
         run.failed_before = self.times_failed(&service);
         self.runs.insert(key, run);
+    }
+
+    /// What earlier runs called drained may not be stopped any more where the new run uses it.
+    fn take_back_from_earlier_runs(&mut self, spec: &UpgradeSpec, changes: &mut Changes) {
+        let used: BTreeSet<WorkloadKey> = [&spec.from, &spec.to]
+            .into_iter()
+            .flat_map(|version| self.index.of_version(&spec.service, version))
+            .map(|workload| workload.key.clone())
+            .collect();
+        let earlier: Vec<UpgradeKey> = self
+            .runs
+            .values()
+            .filter(|run| run.spec.service == spec.service)
+            .filter(|run| !run.status.drained.is_disjoint(&used))
+            .map(|run| run.spec.key.clone())
+            .collect();
+        for key in earlier {
+            changes.touch(&key, &self.runs);
+            if let Some(run) = self.runs.get_mut(&key) {
+                run.status
+                    .drained
+                    .retain(|workload| !used.contains(workload));
+            }
+        }
     }
 
     /// Lets go of a service's oldest runs, but not of those that a manifest names: they would

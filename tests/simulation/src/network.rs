@@ -1,13 +1,14 @@
-//! Connections between sidecars and the control plane: in order within one, late, cut, half open.
+//! Connections between sidecars and the control plane: late, cut, half open.
 //!
-//! One connection carries a sidecar's ADS, LRS and HDS streams, as in life.
+//! One connection carries a sidecar's ADS, LRS and HDS streams, as in life: in order within each, and
+//! each at its own pace, since at both ends another task serves each of them.
 
 use super::{
     queue::{ConnectionId, Event, Ms},
     simulation::Simulation,
 };
 use segue_control_plane::model::LoadSample;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A peer that says nothing is given up after the keepalive's interval and time-out.
 const KEEPALIVE: (Ms, Ms) = (5_000, 10_000);
@@ -27,8 +28,37 @@ pub(crate) enum Up {
     Load(Box<LoadSample>),
     /// The result of a health check.
     Health(bool),
-    /// It half-closes.
+    /// It half-closes its ADS stream.
     Goodbye,
+}
+
+/// A stream of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stream {
+    /// Configuration.
+    Ads,
+    /// Load reports.
+    Lrs,
+    /// Health checks.
+    Hds,
+}
+
+impl Up {
+    fn stream(&self) -> Stream {
+        match self {
+            Self::Ads(_) | Self::Goodbye => Stream::Ads,
+            Self::Load(_) => Stream::Lrs,
+            Self::Health(_) => Stream::Hds,
+        }
+    }
+}
+
+/// What is under way on a stream.
+#[derive(Debug, Default)]
+struct Pipe {
+    messages: VecDeque<Up>,
+    /// No message comes in before the one sent before it.
+    next: Ms,
 }
 
 /// One connection.
@@ -41,10 +71,11 @@ pub(crate) struct Connection {
     pub(crate) server_open: bool,
     /// Nothing passes any more, whatever its ends believe.
     cut: bool,
-    pub(crate) up: VecDeque<Up>,
+    /// The sidecar said goodbye: its ADS stream is over, and what is under way on the others comes in.
+    pub(crate) said_goodbye: bool,
+    up: BTreeMap<Stream, Pipe>,
     pub(crate) down: VecDeque<Vec<u8>>,
     /// No message comes in before the one sent before it.
-    next_up: Ms,
     next_down: Ms,
 }
 
@@ -94,9 +125,9 @@ impl Simulation {
                 proxy_open: true,
                 server_open: true,
                 cut: false,
-                up: VecDeque::new(),
+                said_goodbye: false,
+                up: BTreeMap::new(),
                 down: VecDeque::new(),
-                next_up: now,
                 next_down: now,
             },
         );
@@ -113,9 +144,11 @@ impl Simulation {
         else {
             return;
         };
-        connection.up.push_back(message);
-        connection.next_up = connection.next_up.max(at);
-        self.queue.push(connection.next_up, Event::ToServer(id));
+        let stream = message.stream();
+        let pipe = connection.up.entry(stream).or_default();
+        pipe.messages.push_back(message);
+        pipe.next = pipe.next.max(at);
+        self.queue.push(pipe.next, Event::ToServer(id, stream));
     }
 
     pub(crate) fn send_down(&mut self, id: ConnectionId, message: Vec<u8>) {
@@ -150,15 +183,17 @@ impl Simulation {
         (until > self.now).then_some(until)
     }
 
-    pub(crate) fn reaches_server(&mut self, id: ConnectionId) {
+    pub(crate) fn reaches_server(&mut self, id: ConnectionId, stream: Stream) {
         if let Some(until) = self.held_until(id) {
-            return self.queue.push(until, Event::ToServer(id));
+            return self.queue.push(until, Event::ToServer(id, stream));
         }
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let message = connection.up.pop_front();
-        if connection.server_open
+        let pipe = connection.up.get_mut(&stream);
+        let message = pipe.and_then(|pipe| pipe.messages.pop_front());
+        let outlives_ads = connection.said_goodbye && stream != Stream::Ads;
+        if (connection.server_open || outlives_ads)
             && let Some(message) = message
         {
             self.server_receives(id, message);
@@ -205,6 +240,9 @@ impl Simulation {
 
     /// The control plane's end is gone at once; the sidecar sees that soon, or once it is reached.
     pub(crate) fn server_is_gone(&mut self) {
+        for connection in self.connections.values_mut() {
+            connection.said_goodbye = false;
+        }
         let open: Vec<ConnectionId> = self
             .connections
             .iter()
@@ -253,7 +291,11 @@ impl Simulation {
 
     /// Forgets connections that nobody holds any more.
     pub(crate) fn sweep_connections(&mut self) {
-        self.connections
-            .retain(|_, connection| connection.proxy_open || connection.server_open);
+        self.connections.retain(|_, connection| {
+            let under_way = connection.up.values().any(|pipe| !pipe.messages.is_empty());
+            connection.proxy_open
+                || connection.server_open
+                || (connection.said_goodbye && under_way)
+        });
     }
 }

@@ -1,5 +1,6 @@
 //! What happens next: events by time, those of one moment in the order in which they were put.
 
+use super::network::Stream;
 use std::collections::BTreeMap;
 
 /// Virtual time in milliseconds from the beginning.
@@ -10,8 +11,8 @@ pub(crate) type ConnectionId = u64;
 /// Something that happens.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The next message of a sidecar comes in.
-    ToServer(ConnectionId),
+    /// The next message of a sidecar comes in, on this stream of a connection.
+    ToServer(ConnectionId, Stream),
     /// The next message of the control plane comes in.
     ToProxy(ConnectionId),
     /// The control plane notices that a connection is gone.

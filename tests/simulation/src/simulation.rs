@@ -188,7 +188,7 @@ impl Simulation {
 
     fn happens(&mut self, event: Event) -> Step {
         match event {
-            Event::ToServer(connection) => self.reaches_server(connection),
+            Event::ToServer(connection, stream) => self.reaches_server(connection, stream),
             Event::ToProxy(connection) => self.reaches_proxy(connection),
             Event::ServerLoses(connection) => self.server_loses(connection),
             Event::ProxyLoses(connection) => self.proxy_loses(connection),

@@ -49,7 +49,12 @@ impl Simulation {
                     }));
                 }
             }
-            Up::Goodbye => self.server_ends(id, true),
+            Up::Goodbye => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.said_goodbye = true;
+                }
+                self.server_ends(id, true);
+            }
         }
     }
 

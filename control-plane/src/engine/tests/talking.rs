@@ -122,6 +122,34 @@ fn an_upgrade_can_be_made_by_hand_before_its_instances_are_there() {
 }
 
 #[test]
+fn what_an_earlier_run_called_drained_may_not_be_stopped_once_a_new_run_uses_it() {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    mesh.set(&BOTH);
+    mesh.until_phase(Phase::WarmUp);
+    let command = Command::Rollback {
+        reason: "not today".to_owned(),
+    };
+    mesh.command(command).unwrap();
+    mesh.until_phase(Phase::RolledBack);
+    let earlier = mesh.run().unwrap().spec.key.clone();
+    let drained = |mesh: &mut Mesh| {
+        let now = mesh.now;
+        let board = mesh.engine().board(now);
+        board.upgrades[&earlier].status.drained.len()
+    };
+    assert_ne!(drained(&mut mesh), 0);
+    let to = Target::To {
+        service: checkout(),
+        version: "v2".into(),
+    };
+    let made = mesh.ask(to, Command::Start).unwrap();
+    assert_ne!(made.spec.key, earlier);
+    mesh.tick();
+    assert_eq!(drained(&mut mesh), 0);
+}
+
+#[test]
 fn every_decision_is_logged_with_its_inputs() {
     let mut mesh = upgrading();
     mesh.finish();
