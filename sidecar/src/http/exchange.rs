@@ -18,8 +18,8 @@ use crate::{
     balance::Outcome,
     local::{Current, Local},
     model::{
-        Action, Cluster, Discovery, ErrorClass, NetworkFilter, Route, RouteConfiguration, Snapshot,
-        VirtualHost,
+        Action, Cluster, Discovery, ErrorClass, Header, NetworkFilter, Route, RouteConfiguration,
+        Snapshot, VirtualHost,
     },
     store::Question,
     upstream::{Patience, Protocol, RequestBody},
@@ -281,39 +281,18 @@ async fn forward<'h>(
     let Some(placement) = affinity::place(host, route, key, &mut draw) else {
         return Ok((route, None, None));
     };
-    let added = || {
-        let chosen = placement.drawn.map(|drawn| &drawn.request_headers);
-        route
-            .request_headers
-            .iter()
-            .chain(chosen.into_iter().flatten())
-    };
     if let Some(head) = &mut exchange.call.head {
         for name in &route.removed_request_headers {
             head.headers.remove(name);
         }
-        for header in added() {
+        for header in added(route, &placement) {
             head.headers
                 .insert(header.name.clone(), header.value.clone());
         }
     }
     exchange.call.pinned = placement.pinned;
     exchange.call.deadline = route.timeout.map(|limit| exchange.started + limit);
-    let call = &mut exchange.call;
-    let sent = match attempt::send(call, placement.cluster, host.retry).await {
-        Ok(sent) => sent,
-        Err(refusal) => {
-            let Some(application) = stand_in(call, host, placement.cluster) else {
-                return Err(refusal);
-            };
-            if let Some(head) = &mut call.head {
-                for header in added() {
-                    head.headers.remove(&header.name);
-                }
-            }
-            attempt::send(call, application, host.retry).await?
-        }
-    };
+    let sent = send(&mut exchange.call, host, route, &placement).await?;
     if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS && exchange.upgrade.is_none() {
         return Err(unasked(local, placement.cluster, sent));
     }
@@ -321,6 +300,37 @@ async fn forward<'h>(
         sent.in_flight.pinned();
     }
     Ok((route, Some(placement), Some(sent)))
+}
+
+/// What is set on a request that is placed so.
+fn added<'h>(route: &'h Route, placement: &Placement<'h>) -> impl Iterator<Item = &'h Header> {
+    let chosen = placement.drawn.map(|drawn| &drawn.request_headers);
+    route
+        .request_headers
+        .iter()
+        .chain(chosen.into_iter().flatten())
+}
+
+/// To the cluster where it is placed, or to the application that stands in for it.
+async fn send<'h>(
+    call: &mut Call<'_>,
+    host: &'h VirtualHost,
+    route: &'h Route,
+    placement: &Placement<'h>,
+) -> Result<Sent<'h>, Refusal> {
+    let refusal = match attempt::send(call, placement.cluster, host.retry).await {
+        Ok(sent) => return Ok(sent),
+        Err(refusal) => refusal,
+    };
+    let Some(application) = stand_in(call, host, placement.cluster) else {
+        return Err(refusal);
+    };
+    if let Some(head) = &mut call.head {
+        for header in added(route, placement) {
+            head.headers.remove(&header.name);
+        }
+    }
+    attempt::send(call, application, host.retry).await
 }
 
 /// The upstream changes to a protocol that nobody asked for: what follows can't be read.
