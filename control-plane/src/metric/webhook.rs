@@ -28,6 +28,9 @@ struct Says {
     message: String,
 }
 
+/// What says nothing of the upgrade: the webhook was not reached, or not as who may ask.
+const NOT_OF_THE_WEBHOOK: [u16; 9] = [401, 403, 404, 407, 408, 429, 502, 503, 504];
+
 /// What an answer means: by its status, and of a 2xx by the verdict in its body where it has one.
 pub(super) fn judge(status: u16, body: &[u8]) -> MetricOutcome {
     let says: Option<Says> = serde_json::from_slice(body).ok();
@@ -41,6 +44,7 @@ pub(super) fn judge(status: u16, body: &[u8]) -> MetricOutcome {
     };
     match (status, verdict.as_deref()) {
         (200..=299, None | Some("NotWorse")) => MetricOutcome::Good(text),
+        (status, _) if NOT_OF_THE_WEBHOOK.contains(&status) => MetricOutcome::Unknown(text),
         (200..=299, Some("Worse")) | (400..=599, _) => MetricOutcome::Bad(text),
         (200..=299, Some("NotYet")) => MetricOutcome::Unknown(text),
         (200..=299, Some(other)) => MetricOutcome::Unknown(format!(
@@ -98,7 +102,9 @@ mod tests {
                 Unknown(text("the webhook answered 200")),
             ),
             (500, "", Bad(text("the webhook answered 500"))),
-            (404, r#"{"message":"who?"}"#, Bad(text("who?"))),
+            (409, r#"{"message":"3 carts lost"}"#, Bad(text("3 carts lost"))),
+            (404, r#"{"message":"who?"}"#, Unknown(text("who?"))),
+            (503, "", Unknown(text("the webhook answered 503"))),
             (302, "", Unknown(text("the webhook answered 302"))),
         ] {
             assert_eq!(judge(status, body.as_bytes()), expected, "{status} {body}");
