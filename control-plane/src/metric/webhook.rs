@@ -102,7 +102,11 @@ mod tests {
                 Unknown(text("the webhook answered 200")),
             ),
             (500, "", Bad(text("the webhook answered 500"))),
-            (409, r#"{"message":"3 carts lost"}"#, Bad(text("3 carts lost"))),
+            (
+                409,
+                r#"{"message":"3 carts lost"}"#,
+                Bad(text("3 carts lost")),
+            ),
             (404, r#"{"message":"who?"}"#, Unknown(text("who?"))),
             (503, "", Unknown(text("the webhook answered 503"))),
             (302, "", Unknown(text("the webhook answered 302"))),

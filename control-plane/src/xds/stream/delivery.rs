@@ -3,7 +3,7 @@
 use super::{
     super::{
         snapshot::Snapshot,
-        translate::{ClientKind, Resource, ResourceType},
+        translate::{Resource, ResourceType},
     },
     client::{Batch, Client, Variant},
     diff::Diff,
@@ -219,19 +219,16 @@ impl Client {
             })
     }
 
-    /// False while a client that came back has clusters and has not said which routes: our sidecar
-    /// has them by host, and its route configurations name none.
+    /// False while a client that came back has clusters and has not said which routes. Our sidecar
+    /// names its virtual hosts before the route configurations that they are of, so that it has named
+    /// all routes once it has named these.
     pub(super) fn routes_known(&self) -> bool {
-        let of_routes = match self.node.kind {
-            ClientKind::Sidecar => ResourceType::VirtualHost,
-            _ => ResourceType::Route,
-        };
-        let seen = |kind| self.types.get(&kind).is_some_and(|s| s.seen);
         let resumed = self
             .types
             .get(&ResourceType::Cluster)
             .is_some_and(|s| s.resumed && s.held.keys().any(|name| is_routed_to(name)));
-        !resumed || seen(of_routes)
+        let route_configurations = self.types.get(&ResourceType::Route);
+        !resumed || route_configurations.is_some_and(|s| s.seen)
     }
 }
 

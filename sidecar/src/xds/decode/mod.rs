@@ -48,13 +48,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All of them, in the order in which they are asked for. A server that knows which route
+    /// configurations a sidecar has knows all of its routes: the virtual hosts come before them.
     pub const ALL: [Self; 5] = [
         Self::Cluster,
         Self::Assignment,
         Self::Listener,
-        Self::RouteConfiguration,
         Self::VirtualHost,
+        Self::RouteConfiguration,
     ];
 
     /// As it stands in requests and responses.

@@ -173,6 +173,9 @@ fn d27_what_a_client_brings_along_is_not_sent_again_where_it_is_the_same() {
             let responses = again.say(&resume);
             sent.extend(again.settle(responses));
         }
+        assert!(!again.client.is_introduced());
+        let responses = again.ask(RDS, &["80"]);
+        again.settle(responses);
         assert!(again.client.is_introduced());
         assert_eq!(sent.len(), expected, "{sent:?}");
         assert_eq!(again.acked(), 900);
@@ -193,9 +196,9 @@ fn d27_what_a_client_brings_along_may_be_older_than_every_generation() {
 }
 
 #[test]
-fn d27_a_sidecar_is_not_introduced_by_route_configurations_that_name_no_host() {
+fn d27_a_sidecar_is_introduced_once_it_has_named_its_route_configurations() {
     let mut fake = Fake::new(ClientKind::Sidecar, &both(1, 500));
-    for (kind, name) in [(CDS, V1), (EDS, V1), (RDS, "80")] {
+    for (kind, name) in [(CDS, V1), (EDS, V1), (VHDS, HOST)] {
         let mut resume = request(kind, &[name]);
         resume
             .initial_resource_versions
@@ -204,11 +207,7 @@ fn d27_a_sidecar_is_not_introduced_by_route_configurations_that_name_no_host() {
         fake.settle(responses);
         assert!(!fake.client.is_introduced(), "after {kind:?}");
     }
-    let mut resume = request(VHDS, &[HOST]);
-    resume
-        .initial_resource_versions
-        .insert(HOST.to_owned(), "of before".to_owned());
-    fake.say(&resume);
+    fake.say(&request(RDS, &["80"]));
     assert!(fake.client.is_introduced());
 }
 
