@@ -32,8 +32,8 @@ struct Said {
     report: Report,
     /// Answered by another version than that of the instance that was asked.
     forwarded: u64,
-    /// Answered by another instance of the same version.
-    strayed: u64,
+    /// What belonged to the version asked, and was answered by another instance of it.
+    strayed: Vec<String>,
     ids: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Account {
     /// As other clients report it.
     pub(crate) report: Report,
     forwarded: u64,
-    strayed: u64,
+    strayed: Vec<String>,
     ids: Vec<String>,
 }
 
@@ -109,9 +109,13 @@ impl Account {
         assert!(self.forwarded > 0, "nothing was forwarded");
     }
 
-    /// Nothing was forwarded to another instance of the version that was asked.
+    /// Nothing that belonged to the version asked was forwarded to another instance of it.
     pub(crate) fn check_direct(&self) {
-        assert_eq!(self.strayed, 0);
+        assert!(
+            self.strayed.is_empty(),
+            "answered by another instance of the version asked: {:?}",
+            self.strayed
+        );
     }
 
     /// The share of the new version among the sessions that began at each weight is as set. Returns what was looked
@@ -214,10 +218,17 @@ impl Session {
     fn answered(&mut self, answer: Answer, asked: &Instance, (sent, at): (u64, u64), id: String) {
         let mut said = self.said.lock();
         let version = answer.version.unwrap_or_default();
-        said.ids.push(id);
         said.forwarded += u64::from(version != asked.version);
-        let strayed = version == asked.version && answer.instance.as_ref() != Some(&asked.name);
-        said.strayed += u64::from(strayed);
+        // A session whose version is gone comes to another one by way of the gone one's cluster, which has failed over
+        // to any of the other's instances.
+        let belongs = self.version.as_ref().is_none_or(|own| *own == version);
+        let elsewhere = answer.instance.as_ref() != Some(&asked.name);
+        if belongs && version == asked.version && elsewhere {
+            let (asked, by) = (&asked.name, answer.instance.as_deref());
+            said.strayed
+                .push(format!("{id}: {asked} was asked, {by:?} answered at {at}"));
+        }
+        said.ids.push(id);
         *said.report.answered.entry(version.clone()).or_default() += 1;
         said.report.newest.insert(version.clone(), sent);
         match self.version.replace(version.clone()) {
