@@ -11,10 +11,12 @@ use segue_proto::control::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env,
     ffi::OsString,
     fs,
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    thread,
     time::{Duration, SystemTime},
 };
 use tempfile::TempDir;
@@ -388,6 +390,29 @@ impl Mesh {
         let lines: Vec<_> = lines.rev().take(15).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
+}
+
+impl Drop for Mesh {
+    /// Keeps the logs of a scenario that failed in a new folder under `SEGUE_SCENARIO_LOGS`.
+    fn drop(&mut self) {
+        let Some(folder) = env::var_os("SEGUE_SCENARIO_LOGS").filter(|_| thread::panicking())
+        else {
+            return;
+        };
+        let folder = Path::new(&folder).join(unix_ms().to_string());
+        let kept = fs::create_dir_all(&folder).and_then(|()| copy(self.lab.logs(), &folder));
+        println!("logs in {}: {kept:?}", folder.display());
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Every proxy has what the newest line of the history says.

