@@ -1,7 +1,7 @@
 //! Flags. Each has an environment variable `SEGUE_…`; a flag beats its variable.
 
-use crate::{redirect, xds::Identity};
-use clap::{Args, Parser, Subcommand};
+use crate::{redirect, telemetry::CollectorUrl, xds::Identity};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
 use tonic::transport::Uri;
 
@@ -118,6 +118,38 @@ pub struct Run {
         value_parser = positive
     )]
     pub stream_idle_timeout: Duration,
+    /// Which requests are written to standard error when they are over, one JSON object a line
+    #[arg(
+        long,
+        env = "SEGUE_ACCESS_LOG",
+        value_enum,
+        value_name = "WHICH",
+        default_value = "off"
+    )]
+    pub access_log: AccessLog,
+    /// Sends spans to this OpenTelemetry collector (OTLP over HTTP) for the requests of sampled traces
+    #[arg(long, env = "SEGUE_TRACES", value_name = "URL")]
+    pub traces: Option<CollectorUrl>,
+    /// Of a hundred requests that come without a trace, so many begin one
+    #[arg(
+        long,
+        env = "SEGUE_TRACE_SAMPLING",
+        value_name = "PERCENT",
+        default_value = "1",
+        value_parser = percent
+    )]
+    pub trace_sampling: u32,
+}
+
+/// `--access-log`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccessLog {
+    /// None
+    Off,
+    /// Those that went wrong
+    Errors,
+    /// All
+    All,
 }
 
 impl Run {
@@ -169,6 +201,23 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(unit * number)
 }
 
+/// A percentage, in parts of a million.
+fn percent(text: &str) -> Result<u32, String> {
+    let expected = || "expected a percentage from 0 to 100, such as 0.5".to_owned();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 3 || fraction.len() > 4 {
+        return Err(expected());
+    }
+    if !is_number(whole) || !is_number(fraction) {
+        return Err(expected());
+    }
+    let parts: u32 = format!("{whole}{fraction:0<4}")
+        .parse()
+        .map_err(|_| expected())?;
+    (parts <= 1_000_000).then_some(parts).ok_or_else(expected)
+}
+
 /// A [`duration`] that is not zero.
 fn positive(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
@@ -180,7 +229,7 @@ fn positive(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cli, Command, duration, positive};
+    use super::{Cli, Command, duration, percent, positive};
     use clap::{CommandFactory as _, Parser as _};
     use std::time::Duration;
 
@@ -210,6 +259,17 @@ mod tests {
             ("shop/web-0", "https://127.0.0.1:15010"),
         ] {
             assert_eq!(parse(workload, url).unwrap_err().exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_read_to_a_ten_thousandth() {
+        assert_eq!(percent("0"), Ok(0));
+        assert_eq!(percent("0.5"), Ok(5_000));
+        assert_eq!(percent("1"), Ok(10_000));
+        assert_eq!(percent("100.0000"), Ok(1_000_000));
+        for wrong in ["", ".5", "-1", "100.1", "0.00001", "1e1", "1%", "1.x"] {
+            assert!(percent(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -7,7 +7,7 @@ mod view;
 
 use crate::{
     store::{Command, Worker},
-    telemetry::{self, Process, Reporter},
+    telemetry::{self, Process, Reporter, Told},
     xds::{Connection, Handle},
 };
 use axum::{
@@ -30,6 +30,8 @@ pub struct Sources {
     pub client: Handle,
     /// The books, and the configuration in force.
     pub reporter: Reporter,
+    /// What was told of requests.
+    pub told: Told,
 }
 
 /// Everything.
@@ -76,6 +78,7 @@ async fn metrics(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
         connected: matches!(connection, Some(Connection::Connected(_))),
         sequence: sources.reporter.snapshot.borrow().sequence,
         uptime: sources.reporter.started.elapsed().as_secs_f64(),
+        told: sources.told.counts(),
     };
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],

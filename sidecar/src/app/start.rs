@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     admin::{self, Sources},
-    config::Run,
+    config::{self, Run},
     health::Checker,
     store::{Publisher, Questions, Worker, disk::Disk},
-    telemetry::{Loads, Reporter},
-    worker,
+    telemetry::{Collector, Loads, Reporter, Telling, Told},
+    worker::{self, AccessLog, Records},
     xds::{self, Client, Dialer, Handle},
 };
 use std::{
@@ -38,16 +38,11 @@ impl Sidecar {
         let disk = open_disk(flags)?;
         let dialer = Dialer::new(flags.mark);
         let channel = xds::channel(flags.control_plane.clone(), &dialer);
-        let line = format!(
-            "listening outbound={} inbound={} admin={} probe={}",
-            sockets.outbound,
-            sockets.inbound,
-            local(&sockets.admin)?,
-            local(&sockets.probe)?
-        );
-
+        let line = listening(&sockets)?;
         let (questions, asked) = mpsc::unbounded_channel();
-        let workers = start_workers(flags, sockets.workers, started, &questions)?;
+        let told = Told::default();
+        let records = telling(flags, &dialer).begin(&flags.identity(), &told);
+        let workers = start_workers(flags, sockets.workers, started, (&questions, records))?;
         let publisher = Publisher::new(workers.clone());
         let snapshot = publisher.current();
 
@@ -85,6 +80,7 @@ impl Sidecar {
             workers: workers.clone(),
             client: handle.clone(),
             reporter,
+            told,
         };
         serve(sockets.admin, admin::admin(sources.clone()))?;
         serve(sockets.probe, admin::probe(sources))?;
@@ -95,6 +91,16 @@ impl Sidecar {
             client: handle,
         })
     }
+}
+
+fn listening(sockets: &Sockets) -> Result<String, Failure> {
+    Ok(format!(
+        "listening outbound={} inbound={} admin={} probe={}",
+        sockets.outbound,
+        sockets.inbound,
+        local(&sockets.admin)?,
+        local(&sockets.probe)?
+    ))
 }
 
 fn open_disk(flags: &Run) -> Result<Option<Disk>, Failure> {
@@ -109,11 +115,24 @@ fn open_disk(flags: &Run) -> Result<Option<Disk>, Failure> {
     flags.state.as_ref().map(open).transpose()
 }
 
+fn telling(flags: &Run, dialer: &Dialer) -> Telling {
+    let collector = |url| Collector::new(url, dialer.clone());
+    Telling {
+        log: match flags.access_log {
+            config::AccessLog::Off => AccessLog::Off,
+            config::AccessLog::Errors => AccessLog::Errors,
+            config::AccessLog::All => AccessLog::All,
+        },
+        collector: flags.traces.clone().map(collector),
+        sampled: flags.trace_sampling,
+    }
+}
+
 fn start_workers(
     flags: &Run,
     sockets: Vec<(TcpListener, TcpListener)>,
     started: Instant,
-    questions: &Questions,
+    (questions, records): (&Questions, Option<Records>),
 ) -> Result<Vec<Worker>, Failure> {
     let start = |(index, (outbound, inbound))| {
         let (commands, receiver) = mpsc::unbounded_channel();
@@ -123,6 +142,7 @@ fn start_workers(
             max_connections: flags.max_connections.get(),
             request_head_timeout: flags.request_head_timeout,
             stream_idle_timeout: flags.stream_idle_timeout,
+            records: records.clone(),
             ..worker::Settings::new(outbound, started.into_std(), fastrand::u64(..))
         };
         worker::spawn(

@@ -63,6 +63,16 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
     }
 
+    /// Its status.
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its reason.
+    pub(super) const fn why(&self) -> &Cow<'static, str> {
+        &self.why
+    }
+
     /// The answer. gRPC callers get a status that their library understands, unless what they sent
     /// is no call at all.
     pub(super) fn response(self, grpc: bool) -> Response<ResponseBody> {

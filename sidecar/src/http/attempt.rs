@@ -7,7 +7,7 @@
 //! - a kept connection closed without an answer, and the request is idempotent and has no body: it
 //!   was closed by the peer as idle, in all likelihood.
 
-use super::{Client, answer::Refusal, authority::Authority, exchange::answered, headers};
+use super::{Client, answer::Refusal, authority::Authority, headers, host::answered};
 use crate::{
     balance::{Choice, Outcome},
     local::{InFlight, Slot},
@@ -18,7 +18,7 @@ use crate::{
 };
 use http::{Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::{
     select,
     time::{Instant, timeout_at},
@@ -52,6 +52,8 @@ pub(super) struct Call<'a> {
 pub(super) struct Sent<'c> {
     /// The answer.
     pub response: Response<Incoming>,
+    /// Where it was sent.
+    pub cluster: &'c Arc<Cluster>,
     /// The connection it comes over.
     pub lease: Lease,
     /// Its endpoint's numbers.
@@ -59,7 +61,7 @@ pub(super) struct Sent<'c> {
     /// Its endpoint; None for an original destination.
     pub endpoint: Option<&'c Endpoint>,
     /// The version that answered, where that is known.
-    pub version: Option<&'c str>,
+    pub version: Option<&'c Arc<str>>,
 }
 
 /// Where one try goes.
@@ -155,6 +157,22 @@ impl Call<'_> {
         failed && (self.replay.is_overdue() || self.client.framing.is_overdue())
     }
 
+    /// What an error means for the request.
+    fn failure(&mut self, error: SendError, stale: bool) -> Failure {
+        match error {
+            SendError::NotSent(request) => {
+                self.restore(*request);
+                Failure::Unseen
+            }
+            SendError::Refused { going_away: true } => Failure::Unseen,
+            SendError::Refused { going_away: false } => Failure::Refused,
+            _ if self.is_overdue() => Failure::Overdue,
+            _ if self.replay.client_failed() => Failure::Client,
+            SendError::Closed(_) if stale && self.may_repeat() => Failure::Stale,
+            SendError::Closed(error) | SendError::Failed(error) => Failure::Broken(error),
+        }
+    }
+
     fn may_repeat(&self) -> bool {
         let head = self.head.as_ref();
         self.replay.is_empty() && head.is_some_and(|head| headers::is_idempotent(&head.method))
@@ -164,7 +182,7 @@ impl Call<'_> {
 /// Sends a request to a cluster until it is answered or must not be tried again.
 pub(super) async fn send<'c>(
     call: &mut Call<'_>,
-    cluster: &'c Cluster,
+    cluster: &'c Arc<Cluster>,
     retry: RetryPolicy,
 ) -> Result<Sent<'c>, Refusal> {
     let mut tries = Tries::default();
@@ -241,7 +259,7 @@ fn pick<'c>(
 /// One try.
 async fn attempt<'c>(
     call: &mut Call<'_>,
-    cluster: &'c Cluster,
+    cluster: &'c Arc<Cluster>,
     picked: &mut Picked<'c>,
     fresh: bool,
 ) -> Result<Sent<'c>, Failure> {
@@ -278,22 +296,14 @@ async fn attempt<'c>(
             call.replay.stop();
             return Ok(Sent {
                 response,
+                cluster,
                 lease,
                 in_flight,
                 version: version(endpoint, cluster),
                 endpoint,
             });
         }
-        Some(Err(SendError::NotSent(request))) => {
-            call.restore(*request);
-            Failure::Unseen
-        }
-        Some(Err(SendError::Refused { going_away: true })) => Failure::Unseen,
-        Some(Err(SendError::Refused { going_away: false })) => Failure::Refused,
-        Some(Err(_)) if call.is_overdue() => Failure::Overdue,
-        Some(Err(_)) if call.replay.client_failed() => Failure::Client,
-        Some(Err(SendError::Closed(_))) if stale && call.may_repeat() => Failure::Stale,
-        Some(Err(SendError::Closed(error) | SendError::Failed(error))) => Failure::Broken(error),
+        Some(Err(error)) => call.failure(error, stale),
         None => Failure::Timeout,
     };
     if let Some(class) = failure.class() {
@@ -306,9 +316,9 @@ async fn attempt<'c>(
 }
 
 /// The version that serves: an endpoint's own, which is not its cluster's where that one failed over.
-fn version<'c>(endpoint: Option<&'c Endpoint>, cluster: &'c Cluster) -> Option<&'c str> {
+fn version<'c>(endpoint: Option<&'c Endpoint>, cluster: &'c Cluster) -> Option<&'c Arc<str>> {
     let version = endpoint.map_or(&cluster.version, |endpoint| &endpoint.version);
-    version.as_deref()
+    version.as_ref()
 }
 
 /// A connection for one try.

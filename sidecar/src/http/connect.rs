@@ -7,7 +7,7 @@ use super::{
     Active, Client,
     answer::Refusal,
     authority::Authority,
-    exchange::{known, lookup},
+    host::{known, lookup},
     matching::{self, Lookup},
     response::ResponseBody,
 };

@@ -4,24 +4,22 @@ use super::{
     Active, Client,
     answer::Refusal,
     attempt::{self, Call, Sent},
-    authority::{self, Authority, lower},
+    authority::{self, Authority},
     connect, forwarded,
     framing::MIN_RATE,
     headers,
     heads::Fault,
+    host::{known, lookup},
     matching::{self, Lookup},
+    recording::Recording,
     response::{Account, GrpcStatus, ResponseBody, Streamed, Watched},
     tunnel,
 };
 use crate::{
     affinity::{self, Placement},
     balance::Outcome,
-    local::{Current, Local},
-    model::{
-        Action, Cluster, Discovery, ErrorClass, Header, NetworkFilter, Route, RouteConfiguration,
-        Snapshot, VirtualHost,
-    },
-    store::Question,
+    local::Local,
+    model::{Action, Cluster, Discovery, ErrorClass, Header, Route, VirtualHost},
     upstream::{Patience, Protocol, RequestBody},
 };
 use http::{
@@ -34,18 +32,19 @@ use hyper::{
 use std::{rc::Rc, sync::Arc};
 use tokio::time::{Instant, sleep_until};
 
-/// Where a host without a port is served.
-const DEFAULT_PORT: u16 = 80;
-
 /// Answers one request.
 pub(super) async fn serve(
     client: &Rc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let grpc = headers::is_grpc(request.headers());
-    let mut response = match exchange(client, request).await {
+    let mut recording = Recording::begin(client, &mut request);
+    let mut response = match exchange(client, request, &mut recording).await {
         Ok(response) => response,
-        Err(refusal) => refusal.response(grpc),
+        Err(refusal) => {
+            recording.refused(&refusal);
+            refusal.response(grpc)
+        }
     };
     let http1 = client.protocol == Protocol::Http1;
     if http1
@@ -67,11 +66,13 @@ struct Exchange<'a> {
     /// Where an upgrade was asked for: the client's connection, once it is agreed to.
     upgrade: Option<OnUpgrade>,
     active: Active,
+    recording: &'a mut Recording,
 }
 
 async fn exchange(
     client: &Rc<Client>,
     request: Request<Incoming>,
+    recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let active = client.begin();
     let (head, incoming) = request.into_parts();
@@ -79,7 +80,7 @@ async fn exchange(
     if head.method == Method::CONNECT {
         return connect::serve(client, head, authority, active).await;
     }
-    let mut exchange = begin(client, head, incoming, authority, active);
+    let mut exchange = begin(client, (head, incoming), authority, active, recording);
     let snapshot = known(client, exchange.call.authority.as_ref()).await;
     let found = lookup(client, &snapshot, exchange.call.authority.as_ref());
     let host = match found {
@@ -144,18 +145,19 @@ fn check(client: &Client, head: &Parts) -> Result<Option<Authority>, Refusal> {
 }
 
 /// Takes the request apart and removes what concerns this connection only.
-fn begin(
-    client: &Rc<Client>,
-    mut head: Parts,
-    incoming: Incoming,
+fn begin<'a>(
+    client: &'a Rc<Client>,
+    (mut head, incoming): (Parts, Incoming),
     authority: Option<Authority>,
     active: Active,
-) -> Exchange<'_> {
+    recording: &'a mut Recording,
+) -> Exchange<'a> {
     let wants_upgrade = head.version == Version::HTTP_11 && headers::wants_upgrade(&head.headers);
     let upgrade = head.extensions.remove::<OnUpgrade>();
     head.extensions.clear();
     headers::strip(&mut head.headers, wants_upgrade);
     forwarded::mark(client, &mut head.headers);
+    recording.headers(&head.headers);
     let patience = patience(client, &incoming);
     let (body, replay) = RequestBody::new(incoming, patience);
     Exchange {
@@ -172,6 +174,7 @@ fn begin(
         started: Instant::now(),
         upgrade: upgrade.filter(|_| wants_upgrade),
         active,
+        recording,
     }
 }
 
@@ -180,73 +183,6 @@ fn begin(
 fn patience(client: &Client, incoming: &Incoming) -> Option<Patience> {
     let announced = client.protocol == Protocol::Http2 && incoming.size_hint().exact().is_some();
     announced.then(|| Patience::rate(client.local.limits.stream_idle, MIN_RATE))
-}
-
-/// A snapshot that knows the host, if the control plane answers in time.
-pub(super) async fn known(client: &Client, authority: Option<&Authority>) -> Current {
-    let snapshot = client.local.snapshot();
-    let Some(authority) = authority else {
-        return snapshot;
-    };
-    let unknown =
-        |snapshot: &Snapshot| matches!(lookup(client, snapshot, Some(authority)), Lookup::Unknown);
-    if !unknown(&snapshot) {
-        return snapshot;
-    }
-    let Some(routes) = routes(client, &snapshot, Some(authority)) else {
-        return snapshot;
-    };
-    let question = Question::VirtualHost {
-        route_configuration: Arc::clone(&routes.name),
-        host: lower(authority.host()).into(),
-    };
-    let answered = |snapshot: &Snapshot| !unknown(snapshot);
-    client.local.ask(question, answered).await
-}
-
-/// Ends once the control plane has said where the host is served.
-pub(super) async fn answered(client: &Client, authority: Option<&Authority>) {
-    let found =
-        |snapshot: &Snapshot| matches!(lookup(client, snapshot, authority), Lookup::Found(_));
-    client.local.wait_for(found).await;
-}
-
-/// What the snapshot says of the host.
-pub(super) fn lookup<'a>(
-    client: &Client,
-    snapshot: &'a Snapshot,
-    authority: Option<&Authority>,
-) -> Lookup<'a> {
-    match routes(client, snapshot, authority) {
-        Some(routes) => matching::host(routes, authority),
-        None => Lookup::Missing,
-    }
-}
-
-/// The routes for the connection's destination, or for the named port where it has none.
-fn routes<'a>(
-    client: &Client,
-    snapshot: &'a Snapshot,
-    authority: Option<&Authority>,
-) -> Option<&'a Arc<RouteConfiguration>> {
-    let listener = if client.entry.inbound {
-        snapshot.inbound.as_ref()
-    } else {
-        snapshot.outbound.as_ref()
-    }?;
-    let http = |filter: &'a NetworkFilter| match filter {
-        NetworkFilter::Http(manager) => Some(&manager.routes),
-        NetworkFilter::Tcp(_) => None,
-    };
-    if let Some(destination) = client.destination() {
-        return http(&listener.chain(destination, true)?.filter);
-    }
-    let port = authority.and_then(Authority::port).unwrap_or(DEFAULT_PORT);
-    listener
-        .chains
-        .iter()
-        .filter(|chain| chain.matches.destination_port == Some(port))
-        .find_map(|chain| http(&chain.filter))
 }
 
 type Forwarded<'h> = (&'h Route, Option<Placement<'h>>, Option<Sent<'h>>);
@@ -294,7 +230,7 @@ async fn forward<'h>(
     exchange.call.deadline = route.timeout.map(|limit| exchange.started + limit);
     let sent = send(&mut exchange.call, host, route, &placement).await?;
     if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS && exchange.upgrade.is_none() {
-        return Err(unasked(local, placement.cluster, sent));
+        return Err(unasked(local, sent));
     }
     if placement.pinned {
         sent.in_flight.pinned();
@@ -334,10 +270,10 @@ async fn send<'h>(
 }
 
 /// The upstream changes to a protocol that nobody asked for: what follows can't be read.
-fn unasked(local: &Local, cluster: &Cluster, mut sent: Sent<'_>) -> Refusal {
+fn unasked(local: &Local, mut sent: Sent<'_>) -> Refusal {
     sent.in_flight.end(Err(ErrorClass::Response));
     if let Some(endpoint) = sent.endpoint {
-        local.report(cluster, endpoint, Outcome::GatewayFailure);
+        local.report(sent.cluster, endpoint, Outcome::GatewayFailure);
     }
     Refusal::new(
         StatusCode::BAD_GATEWAY,
@@ -347,7 +283,11 @@ fn unasked(local: &Local, cluster: &Cluster, mut sent: Sent<'_>) -> Refusal {
 
 /// The Pod's own application, for a request that came in and was to be forwarded to other instances,
 /// none of which could be reached.
-fn stand_in<'h>(call: &Call<'_>, host: &'h VirtualHost, tried: &Cluster) -> Option<&'h Cluster> {
+fn stand_in<'h>(
+    call: &Call<'_>,
+    host: &'h VirtualHost,
+    tried: &Cluster,
+) -> Option<&'h Arc<Cluster>> {
     let is_forwarded = call.client.entry.inbound && tried.discovery == Discovery::Endpoints;
     (is_forwarded && call.is_unsent()).then(|| host.own_application())?
 }
@@ -361,12 +301,21 @@ fn finish(
     sent: Option<Sent<'_>>,
 ) -> Response<ResponseBody> {
     let (Some(placement), Some(mut sent)) = (placement, sent) else {
-        return direct(route);
+        let response = direct(route);
+        exchange.recording.answered_ourselves(response.status());
+        return response;
     };
-    let local = &exchange.call.client.local;
-    let cluster = placement.cluster;
+    let client = exchange.call.client;
+    let local = &client.local;
+    let cluster = sent.cluster;
     let (mut head, incoming) = sent.response.into_parts();
     let outcome = outcome(&head);
+    let endpoint = sent.endpoint.map(|endpoint| endpoint.address);
+    let place = (&cluster.name, endpoint.or_else(|| client.destination()));
+    exchange
+        .recording
+        .answered(head.status, place, sent.version, placement.pinned);
+    exchange.recording.grpc(GrpcStatus::of(&head.headers));
     let watched = sent
         .endpoint
         .filter(|_| cluster.outlier_detection.is_some());
@@ -384,13 +333,16 @@ fn finish(
         sent.lease.idle_timeout(timeout);
     }
     headers::strip(&mut head.headers, upgrade.is_some());
-    if affinity::decorate(&mut head.headers, host, route, placement, sent.version) {
+    let served = sent.version.map(|version| &**version);
+    if affinity::decorate(&mut head.headers, host, route, placement, served) {
         sent.in_flight.began_session();
     }
     if let (Some(downstream), Some(upstream)) = (upgrade, head.extensions.remove::<OnUpgrade>()) {
-        let guards = (exchange.active, (sent.in_flight.upgrade(), sent.lease));
-        exchange.call.client.framing.end();
-        tunnel::upgraded(exchange.call.client, downstream, upstream, guards);
+        let mut recording = exchange.recording.take();
+        recording.whole();
+        let held = (sent.in_flight.upgrade(), sent.lease, recording);
+        client.framing.end();
+        tunnel::upgraded(client, downstream, upstream, (exchange.active, held));
         return Response::from_parts(head, ResponseBody::Own(None));
     }
     head.extensions.clear();
@@ -399,6 +351,7 @@ fn finish(
         in_flight: sent.in_flight,
         active: exchange.active,
         request: exchange.call.replay,
+        recording: exchange.recording.take(),
         outcome,
         watched: watched.map(|endpoint| Watched {
             cluster: Arc::clone(cluster),

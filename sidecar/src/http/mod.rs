@@ -20,8 +20,11 @@ mod frames;
 mod framing;
 mod headers;
 mod heads;
+mod host;
 pub mod matching;
+mod recording;
 mod response;
+mod trace_context;
 mod tunnel;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! A response's body on its way down, and the account that is closed when it ends.
 
-use super::{Active, answer::GRPC_STATUS};
+use super::{Active, answer::GRPC_STATUS, recording::Recording};
 use crate::{
     balance::Outcome,
     local::{Entry, InFlight, Local},
@@ -20,6 +20,10 @@ use std::{
 use tokio::time::Sleep;
 
 /// The body of a response.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "our own answers are rare, and a box for the others would be an allocation each"
+)]
 pub(super) enum ResponseBody {
     /// One of our own; None once it was taken.
     Own(Option<Bytes>),
@@ -69,6 +73,8 @@ pub(super) struct Account {
     pub active: Active,
     /// The request's body.
     pub request: Replay,
+    /// What is told of it.
+    pub recording: Recording,
     /// What its head said. None: a gRPC call, its trailers say how it ended.
     pub outcome: Option<Outcome>,
     /// What it says something about, where the cluster watches for outliers.
@@ -106,6 +112,8 @@ pub(super) enum ResponseError {
 impl Account {
     /// The response ended; `trailers` where it had any.
     fn settle(mut self, trailers: Option<GrpcStatus>) {
+        self.recording.whole();
+        self.recording.grpc(trailers);
         let outcome = self.outcome.unwrap_or_else(|| {
             // A call that ends without a status is broken.
             let outcome = trailers.map_or(Outcome::ServerError, GrpcStatus::outcome);
@@ -128,6 +136,7 @@ impl Account {
         if self.request.client_failed() {
             return;
         }
+        self.recording.failed(class);
         if let Some(watched) = &self.watched {
             watched.report(self.in_flight.local(), Outcome::GatewayFailure);
         }
@@ -167,6 +176,9 @@ impl Streamed {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(account), Some(data)) = (&mut self.account, frame.data_ref()) {
+                    account.recording.handed_on(data.len());
+                }
                 match frame.trailers_ref() {
                     Some(trailers) => self.settle(GrpcStatus::of(trailers)),
                     None => self.settle_at_end(None),
@@ -246,7 +258,7 @@ impl Body for ResponseBody {
 
 /// How a gRPC call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct GrpcStatus(u32);
+pub(super) struct GrpcStatus(pub(super) u32);
 
 impl GrpcStatus {
     /// Reads it from trailers, or from the head of a response without a body.

@@ -8,10 +8,12 @@
 mod connections;
 mod in_flight;
 mod load;
+mod records;
 
 pub(crate) use connections::{Active, Connections, Entry, Flow};
 pub(crate) use in_flight::{InFlight, Opaque};
 pub(crate) use load::{Load, Slot};
+pub use records::{AccessLog, Records};
 
 use crate::{
     balance::{self, Choice, Conditions, Outcome},
@@ -81,6 +83,8 @@ pub(crate) struct Local {
     pub connections: Rc<Connections>,
     /// Its numbers.
     pub load: RefCell<Load>,
+    /// Who is told of requests that are over, where anybody is.
+    pub records: Option<Records>,
     /// Where a request goes that the mesh does not know: its original destination.
     pub passthrough: Arc<VirtualHost>,
     current: RefCell<Current>,
@@ -99,6 +103,7 @@ impl Local {
         seed: u64,
         snapshot: Arc<Snapshot>,
         questions: Questions,
+        records: Option<Records>,
     ) -> Rc<Self> {
         let pool = Pool::new(limits.mark);
         pool.follow(&snapshot);
@@ -109,6 +114,7 @@ impl Local {
             drain: Rc::default(),
             connections,
             load: RefCell::default(),
+            records,
             passthrough: passthrough_host(),
             current: RefCell::new(Rc::new(snapshot)),
             changed: Notify::new(),

@@ -17,6 +17,7 @@ mod cluster;
 mod endpoint;
 mod listener;
 mod load;
+mod record;
 mod route;
 mod snapshot;
 
@@ -27,6 +28,7 @@ pub use load::{
     ClusterLoad, EndpointLoad, ErrorClass, ErrorCounts, LATENCY_BUCKETS, LatencyHistogram,
     WorkerLoad,
 };
+pub use record::{Ended, Record, Span};
 pub use route::{
     Action, HashPolicy, HashSource, Header, HeaderMatch, HeaderMatcher, PathMatch, RetryPolicy,
     Route, RouteConfiguration, VirtualHost, WeightedCluster,

@@ -36,7 +36,7 @@ pub struct VirtualHost {
 
 impl VirtualHost {
     /// Of an inbound listener: the cluster of the Pod's own application, where a route names it.
-    pub fn own_application(&self) -> Option<&Cluster> {
+    pub fn own_application(&self) -> Option<&Arc<Cluster>> {
         let mut clusters = self.routes.iter().flat_map(Route::clusters);
         clusters.find(|cluster| cluster.discovery == Discovery::OriginalDst)
     }
@@ -65,14 +65,14 @@ pub struct Route {
 
 impl Route {
     /// The clusters that it names.
-    fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+    fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         let (one, several) = match &self.action {
             Action::Cluster(cluster) => (Some(cluster), &[][..]),
             Action::Weighted { clusters, .. } => (None, clusters.as_slice()),
             Action::DirectResponse { .. } => (None, &[][..]),
         };
         let several = several.iter().map(|choice| &choice.cluster);
-        one.into_iter().chain(several).map(AsRef::as_ref)
+        one.into_iter().chain(several)
     }
 }
 

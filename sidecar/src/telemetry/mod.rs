@@ -7,9 +7,11 @@ mod loads;
 mod log;
 mod lrs;
 mod prometheus;
+mod records;
 mod report;
 
 pub use loads::{Known, Loads};
 pub use log::init;
 pub use lrs::Reporter;
 pub use prometheus::{Process, text};
+pub use records::{Collector, CollectorUrl, Telling, Told};

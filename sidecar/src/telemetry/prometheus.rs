@@ -14,6 +14,8 @@ pub struct Process {
     pub sequence: u64,
     /// Seconds since the process's start.
     pub uptime: f64,
+    /// What was told of requests ([`super::Told::counts`]).
+    pub told: [u64; 3],
 }
 
 struct Family {
@@ -117,14 +119,7 @@ fn render(totals: &[Total], downstream: Downstream, process: Process) -> String 
         "Downstream connections open.",
         downstream.connections.to_string(),
     );
-    let name = "segue_downstream_connections_refused_total";
-    head(
-        &mut out,
-        name,
-        "counter",
-        "Downstream connections closed at once: a worker had --max-connections.",
-    );
-    line(&mut out, name, "", &downstream.refused.to_string());
+    counters(&mut out, downstream, process.told);
     for family in FAMILIES {
         head(&mut out, family.name, family.kind, family.help);
         for total in totals {
@@ -144,6 +139,36 @@ fn render(totals: &[Total], downstream: Downstream, process: Process) -> String 
     }
     durations(&mut out, totals);
     out
+}
+
+/// What is counted besides requests.
+fn counters(out: &mut String, downstream: Downstream, told: [u64; 3]) {
+    let [records_lost, spans_sent, spans_lost] = told;
+    for (name, help, value) in [
+        (
+            "segue_downstream_connections_refused_total",
+            "Downstream connections closed at once: a worker had --max-connections.",
+            downstream.refused,
+        ),
+        (
+            "segue_records_lost_total",
+            "Requests that neither access log nor traces know of: too many came at once.",
+            records_lost,
+        ),
+        (
+            "segue_spans_sent_total",
+            "Spans that the collector took.",
+            spans_sent,
+        ),
+        (
+            "segue_spans_lost_total",
+            "Spans that the collector did not take.",
+            spans_lost,
+        ),
+    ] {
+        head(out, name, "counter", help);
+        line(out, name, "", &value.to_string());
+    }
 }
 
 fn durations(out: &mut String, totals: &[Total]) {
@@ -225,6 +250,7 @@ mod tests {
             connected: true,
             sequence: 7,
             uptime: 1.5,
+            told: [4, 5, 6],
         };
         let downstream = Downstream {
             connections: 3,
@@ -236,6 +262,9 @@ mod tests {
             "segue_snapshot_sequence 7\n",
             "segue_downstream_connections_active 3\n",
             "segue_downstream_connections_refused_total 9\n",
+            "segue_records_lost_total 4\n",
+            "segue_spans_sent_total 5\n",
+            "segue_spans_lost_total 6\n",
             "segue_upstream_requests_total{cluster=\"outbound|80|v1|a\\\"b\"} 2\n",
             "_bucket{cluster=\"outbound|80|v1|a\\\"b\",le=\"0.000256\"} 1\n",
             "_bucket{cluster=\"outbound|80|v1|a\\\"b\",le=\"0.000362\"} 2\n",

@@ -6,6 +6,8 @@
 //! Invariant: once [`Command::Apply`] is answered, every request that begins is served by that
 //! snapshot or a later one.
 
+pub use crate::local::{AccessLog, Records};
+
 use crate::{
     drain::Phase,
     listen,
@@ -59,6 +61,8 @@ pub struct Settings {
     pub on_demand_timeout: Duration,
     /// A drain is over once nothing happened for this time.
     pub quiet: Duration,
+    /// Who is told of requests that are over.
+    pub records: Option<Records>,
 }
 
 impl Settings {
@@ -76,6 +80,7 @@ impl Settings {
             max_connections: 10_000,
             on_demand_timeout: Duration::from_millis(100),
             quiet: Duration::from_secs(1),
+            records: None,
         }
     }
 }
@@ -115,10 +120,10 @@ pub fn spawn(
             inbound: settings.inbound.map(into_tokio).transpose()?,
         }
     };
-    let seed = settings.seed;
+    let (seed, records) = (settings.seed, settings.records);
     Builder::new().name(name.to_owned()).spawn(move || {
         LocalSet::new().block_on(&runtime, async move {
-            let local = Local::new(limits, seed, snapshot, questions);
+            let local = Local::new(limits, seed, snapshot, questions, records);
             run(local, listeners, commands).await;
         });
     })

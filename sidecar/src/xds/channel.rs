@@ -54,7 +54,8 @@ impl Dialer {
         *self.local.borrow()
     }
 
-    async fn reach(self, uri: Uri) -> io::Result<TokioIo<TcpStream>> {
+    /// Connects to a server by its name; to port 80 where the URI names none.
+    pub async fn dial(&self, uri: &Uri) -> io::Result<TcpStream> {
         let missing = || io::Error::new(io::ErrorKind::InvalidInput, "the URI has no host");
         let host = uri.host().ok_or_else(missing)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -62,14 +63,17 @@ impl Dialer {
         let mut failure = missing();
         for address in tokio::net::lookup_host((host, port)).await? {
             match self.connect(address).await {
-                Ok(stream) => {
-                    self.local.send_replace(Some(stream.local_addr()?.ip()));
-                    return Ok(TokioIo::new(stream));
-                }
+                Ok(stream) => return Ok(stream),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
+    }
+
+    async fn reach(self, uri: Uri) -> io::Result<TokioIo<TcpStream>> {
+        let stream = self.dial(&uri).await?;
+        self.local.send_replace(Some(stream.local_addr()?.ip()));
+        Ok(TokioIo::new(stream))
     }
 }
 

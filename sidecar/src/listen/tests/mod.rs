@@ -51,7 +51,10 @@ fn patient_worker(
         on_demand,
         own: Vec::new(),
     };
-    (Local::new(limits, 1, Arc::new(snapshot), questions), asked)
+    (
+        Local::new(limits, 1, Arc::new(snapshot), questions, None),
+        asked,
+    )
 }
 
 /// HTTP on `port` goes by routes to the original destination; the rest by the default chain.

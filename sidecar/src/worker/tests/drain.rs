@@ -197,7 +197,7 @@ fn the_drain_waits_until_a_client_has_taken_all_of_its_answer() {
     };
     let (questions, _asked) = mpsc::unbounded_channel();
     let test = async {
-        let local = Local::new(limits, 1, Arc::new(snapshot), questions);
+        let local = Local::new(limits, 1, Arc::new(snapshot), questions, None);
         let (mut client, stream) = duplex(1_000);
         let serving = Rc::clone(&local);
         spawn_local(async move {

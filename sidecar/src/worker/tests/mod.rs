@@ -8,6 +8,7 @@ mod malformed;
 mod mesh;
 mod numbers;
 mod protocol;
+mod records;
 mod split;
 mod tcp;
 

@@ -71,7 +71,7 @@ async fn a_time_out_is_one_before_the_head_and_in_the_body() {
     })
     .await;
     let mut mesh = Mesh::single(app.address);
-    mesh.timeout = Some(Duration::from_millis(30));
+    mesh.timeout = Some(Duration::from_millis(500));
     let sidecar = Sidecar::start(mesh.snapshot());
     assert_eq!(
         sidecar.get("/head").await.status(),
