@@ -33,6 +33,8 @@ struct Books {
     since_report: BTreeMap<Key, EndpointLoad>,
     /// Counts since the process's start, and the levels of the last collection.
     totals: BTreeMap<Arc<str>, EndpointLoad>,
+    /// Of the clusters in the configuration.
+    versions: BTreeMap<Arc<str>, Option<Arc<str>>>,
     ejected: BTreeSet<Key>,
     downstream: Downstream,
     /// The endpoints to report, and when each was last known or used.
@@ -43,7 +45,8 @@ struct Books {
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     endpoints: BTreeSet<Key>,
-    clusters: BTreeSet<Arc<str>>,
+    /// With the version that each is of.
+    clusters: BTreeMap<Arc<str>, Option<Arc<str>>>,
 }
 
 impl Known {
@@ -51,7 +54,8 @@ impl Known {
     pub fn new(snapshot: &Snapshot, own: Option<IpAddr>) -> Self {
         let mut known = Self::default();
         for (name, cluster) in &snapshot.clusters {
-            known.clusters.insert(Arc::clone(name));
+            let version = cluster.version.clone();
+            known.clusters.insert(Arc::clone(name), version);
             let own = match (cluster.discovery, name.parse(), own) {
                 (Discovery::OriginalDst, Ok(ClusterName::Inbound { port }), Some(ip)) => {
                     Some(SocketAddr::new(ip, port))
@@ -80,6 +84,8 @@ pub(super) struct Line {
 #[derive(Clone, Debug)]
 pub(super) struct Total {
     pub(super) cluster: Arc<str>,
+    /// The version that serves there, where that is known.
+    pub(super) version: Option<Arc<str>>,
     pub(super) load: EndpointLoad,
     pub(super) ejected: usize,
 }
@@ -145,6 +151,7 @@ impl Loads {
         let books = self.books.lock();
         let total = |(cluster, load): (&Arc<str>, &EndpointLoad)| Total {
             cluster: Arc::clone(cluster),
+            version: books.versions.get(cluster).cloned().flatten(),
             load: load.clone(),
             ejected: books
                 .ejected
@@ -171,6 +178,7 @@ impl Books {
             load.requests_active = 0;
             load.connections_active = 0;
         }
+        self.versions.clone_from(&known.clusters);
         self.ejected.clear();
         self.downstream.connections = 0;
         for worker in loads {
@@ -205,7 +213,8 @@ impl Books {
         } = self;
         since_report.retain(|key, _| last_seen.contains_key(key));
         totals.retain(|cluster, _| {
-            known.clusters.contains(cluster) || last_seen.keys().any(|(name, _)| name == cluster)
+            known.clusters.contains_key(cluster)
+                || last_seen.keys().any(|(name, _)| name == cluster)
         });
     }
 }
@@ -264,7 +273,7 @@ mod tests {
     fn a_known_endpoint_is_reported_though_nothing_happens() {
         let known = Known {
             endpoints: [(Arc::from("c"), address())].into(),
-            clusters: [Arc::from("c")].into(),
+            clusters: [(Arc::from("c"), None)].into(),
         };
         let mut books = Books::default();
         books.enter(Vec::new(), &known, MEMORY);

@@ -1,8 +1,11 @@
-//! The metrics as Prometheus reads them. By cluster, not by endpoint: endpoints come and go.
+//! The metrics as Prometheus reads them. By service and version, not by endpoint: endpoints come and go.
+//!
+//! Durations have OpenTelemetry's names for what a client and what a server sees; `inbound` is what
+//! the Pod's own application was asked, `outbound` what it asked of others.
 
 use super::loads::{Downstream, Loads, Total};
 use crate::model::EndpointLoad;
-use segue_proto::names::metric::LATENCY_BOUNDS_US;
+use segue_proto::names::{CONTROL_SUFFIX, ClusterName, metric::LATENCY_BOUNDS_US};
 use std::fmt::Write as _;
 
 /// What is known of the process besides its load.
@@ -25,7 +28,7 @@ struct Family {
     value: fn(&EndpointLoad) -> u64,
 }
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 9] = [
     Family {
         name: "segue_upstream_requests_total",
         kind: "counter",
@@ -37,12 +40,6 @@ const FAMILIES: [Family; 10] = [
         kind: "counter",
         help: "Responses that were not errors.",
         value: |load| load.succeeded,
-    },
-    Family {
-        name: "segue_upstream_requests_failed_total",
-        kind: "counter",
-        help: "5xx answers, resets, time-outs, failed connects.",
-        value: |load| load.errors.total(),
     },
     Family {
         name: "segue_upstream_requests_active",
@@ -127,6 +124,7 @@ fn render(totals: &[Total], downstream: Downstream, process: Process) -> String 
             line(&mut out, family.name, &labels(total), &value);
         }
     }
+    failed(&mut out, totals);
     let name = "segue_upstream_endpoints_ejected";
     head(
         &mut out,
@@ -137,7 +135,13 @@ fn render(totals: &[Total], downstream: Downstream, process: Process) -> String 
     for total in totals {
         line(&mut out, name, &labels(total), &total.ejected.to_string());
     }
-    durations(&mut out, totals);
+    for (direction, name) in [
+        (Direction::Inbound, "http_server_request_duration_seconds"),
+        (Direction::Outbound, "http_client_request_duration_seconds"),
+    ] {
+        let of_it = totals.iter().filter(|total| direction == of(total));
+        durations(&mut out, name, of_it);
+    }
     out
 }
 
@@ -171,8 +175,44 @@ fn counters(out: &mut String, downstream: Downstream, told: [u64; 3]) {
     }
 }
 
-fn durations(out: &mut String, totals: &[Total]) {
-    let name = "segue_upstream_request_duration_seconds";
+/// By what the application was asked, or asked of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Inbound,
+    Outbound,
+}
+
+fn of(total: &Total) -> Direction {
+    match total.cluster.parse() {
+        Ok(ClusterName::Inbound { .. }) => Direction::Inbound,
+        _ => Direction::Outbound,
+    }
+}
+
+/// Failed requests, by why.
+fn failed(out: &mut String, totals: &[Total]) {
+    let name = "segue_upstream_requests_failed_total";
+    head(
+        out,
+        name,
+        "counter",
+        "Requests that failed: 5xx answers (response), time-outs, resets, failed connects.",
+    );
+    for total in totals {
+        let errors = total.load.errors;
+        for (kind, count) in [
+            ("response", errors.response),
+            ("timeout", errors.timeout),
+            ("reset", errors.reset),
+            ("connect", errors.connect),
+        ] {
+            let labels = format!("{},error_type=\"{kind}\"", labels(total));
+            line(out, name, &labels, &count.to_string());
+        }
+    }
+}
+
+fn durations<'t>(out: &mut String, name: &str, totals: impl Iterator<Item = &'t Total>) {
     head(
         out,
         name,
@@ -206,9 +246,33 @@ fn seconds(us: u64) -> String {
     format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
 }
 
+/// Of which service and version it is; `group`: of the old version's sessions only those that are
+/// compared with the new one's.
 fn labels(total: &Total) -> String {
-    let name = total.cluster.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("cluster=\"{}\"", name.replace('\n', "\\n"))
+    let known = total.version.as_deref().unwrap_or_default();
+    let (direction, service, port, version) = match total.cluster.parse() {
+        Ok(ClusterName::Inbound { port }) => ("inbound", String::new(), port, known.to_owned()),
+        Ok(ClusterName::Outbound {
+            port,
+            version,
+            host,
+        }) => ("outbound", host, port, version),
+        _ => ("outbound", total.cluster.to_string(), 0, known.to_owned()),
+    };
+    let (version, group) = match version.strip_suffix(CONTROL_SUFFIX) {
+        Some(version) => (version, "control"),
+        None => (&*version, ""),
+    };
+    format!(
+        "direction=\"{direction}\",service=\"{}\",port=\"{port}\",version=\"{}\",group=\"{group}\"",
+        escaped(&service),
+        escaped(version)
+    )
+}
+
+fn escaped(value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+    value.replace('\n', "\\n")
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {
@@ -228,24 +292,28 @@ fn line(out: &mut String, name: &str, labels: &str, value: &str) {
 mod tests {
     use super::{Process, render};
     use crate::{
-        model::EndpointLoad,
+        model::{EndpointLoad, ErrorClass},
         telemetry::loads::{Downstream, Total},
     };
     use std::sync::Arc;
 
-    #[test]
-    fn totals_are_written_by_cluster_with_a_cumulative_histogram() {
+    fn total(cluster: &str, version: Option<&str>) -> Total {
         let mut load = EndpointLoad {
             issued: 2,
             ..EndpointLoad::default()
         };
         load.latency.record(300);
         load.latency.record(100);
-        let total = Total {
-            cluster: Arc::from("outbound|80|v1|a\"b"),
+        load.errors.count(ErrorClass::Timeout);
+        Total {
+            cluster: Arc::from(cluster),
+            version: version.map(Arc::from),
             load,
             ejected: 1,
-        };
+        }
+    }
+
+    fn written(totals: &[Total]) -> String {
         let process = Process {
             connected: true,
             sequence: 7,
@@ -256,7 +324,12 @@ mod tests {
             connections: 3,
             refused: 9,
         };
-        let text = render(&[total], downstream, process);
+        render(totals, downstream, process)
+    }
+
+    #[test]
+    fn the_process_says_how_it_is() {
+        let text = written(&[]);
         for expected in [
             "segue_control_plane_connected 1\n",
             "segue_snapshot_sequence 7\n",
@@ -265,14 +338,35 @@ mod tests {
             "segue_records_lost_total 4\n",
             "segue_spans_sent_total 5\n",
             "segue_spans_lost_total 6\n",
-            "segue_upstream_requests_total{cluster=\"outbound|80|v1|a\\\"b\"} 2\n",
-            "_bucket{cluster=\"outbound|80|v1|a\\\"b\",le=\"0.000256\"} 1\n",
-            "_bucket{cluster=\"outbound|80|v1|a\\\"b\",le=\"0.000362\"} 2\n",
-            "_bucket{cluster=\"outbound|80|v1|a\\\"b\",le=\"+Inf\"} 2\n",
-            "_sum{cluster=\"outbound|80|v1|a\\\"b\"} 0.000400\n",
-            "segue_upstream_endpoints_ejected{cluster=\"outbound|80|v1|a\\\"b\"} 1\n",
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
         }
+    }
+
+    #[test]
+    fn totals_are_written_by_service_and_version_with_a_cumulative_histogram() {
+        let text = written(&[total("outbound|80|v1.control|a\"b", None)]);
+        let of_it = r#"direction="outbound",service="a\"b",port="80",version="v1",group="control""#;
+        for expected in [
+            format!("segue_upstream_requests_total{{{of_it}}} 2\n"),
+            format!("segue_upstream_requests_failed_total{{{of_it},error_type=\"timeout\"}} 1\n"),
+            format!("segue_upstream_requests_failed_total{{{of_it},error_type=\"reset\"}} 0\n"),
+            format!("http_client_request_duration_seconds_bucket{{{of_it},le=\"0.000256\"}} 1\n"),
+            format!("http_client_request_duration_seconds_bucket{{{of_it},le=\"0.000362\"}} 2\n"),
+            format!("http_client_request_duration_seconds_bucket{{{of_it},le=\"+Inf\"}} 2\n"),
+            format!("http_client_request_duration_seconds_sum{{{of_it}}} 0.000400\n"),
+            format!("segue_upstream_endpoints_ejected{{{of_it}}} 1\n"),
+        ] {
+            assert!(text.contains(&expected), "{expected}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_own_application_is_a_server_and_has_its_version() {
+        let text = written(&[total("inbound|8080||", Some("v2"))]);
+        let of_it = r#"direction="inbound",service="",port="8080",version="v2",group="""#;
+        let count = format!("http_server_request_duration_seconds_count{{{of_it}}} 2\n");
+        assert!(text.contains(&count), "{text}");
+        assert!(!text.contains("http_client_request_duration_seconds_count"));
     }
 }
