@@ -280,6 +280,17 @@ impl Engine {
         }
     }
 
+    /// The policy of a run. One whose Service is out of the catalog, as in the middle of an edit,
+    /// keeps the one that it had: nobody gets rid of limits that way.
+    pub(super) fn policy_of(&self, run: &Run) -> Arc<Policy> {
+        let service = &run.spec.service;
+        let kept = run.logged_policy.as_ref();
+        match kept.filter(|_| !self.catalog.policies.contains_key(service)) {
+            Some(kept) => Arc::clone(kept),
+            None => self.policy(service),
+        }
+    }
+
     pub(super) fn policy(&self, service: &ServiceKey) -> Arc<Policy> {
         let policy = self.catalog.policies.get(service).unwrap_or(&self.norms);
         Arc::clone(policy)

@@ -225,7 +225,7 @@ impl Engine {
         let Some(run) = self.runs.get(key).filter(|run| run.is_active()) else {
             return;
         };
-        let policy = self.policy(&run.spec.service);
+        let policy = self.policy_of(run);
         let version = self.catalog.workloads.get(&said.workload);
         let side = match version.map(|workload| &workload.version) {
             Some(version) if *version == run.spec.to => Side::New,

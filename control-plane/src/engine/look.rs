@@ -22,7 +22,7 @@ impl Engine {
         let Some(before) = self.runs.get(key).cloned() else {
             return;
         };
-        let policy = self.policy(&before.spec.service);
+        let policy = self.policy_of(&before);
         let mut run = before.clone();
         self.note_published(&mut run, changes);
         for (command, _) in &asked {

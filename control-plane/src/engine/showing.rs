@@ -49,7 +49,7 @@ impl Engine {
     pub(super) fn view(&self, key: &UpgradeKey, now: Timestamp) -> Option<UpgradeView> {
         let run = self.runs.get(key)?;
         let service = &run.spec.service;
-        let policy = self.policy(service);
+        let policy = self.policy_of(run);
         let (new_latency, old_latency) = run
             .trial
             .as_ref()

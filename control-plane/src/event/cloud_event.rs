@@ -3,7 +3,7 @@
 //! Source: CloudEvents 1.0.2, and its JSON Event Format.
 
 use crate::{
-    model::{Event, Key, Timestamp},
+    model::{Event, Key},
     web::percent_encode,
 };
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ impl CloudEvent<'_> {
             ("source", format!("/segue/{}", event.service)),
             ("type", type_of(&event.reason)),
             ("subject", event.upgrade.to_string()),
-            ("time", rfc3339(event.at)),
+            ("time", event.at.rfc3339()),
         ]
     }
 
@@ -98,13 +98,6 @@ fn type_of(reason: &str) -> String {
     format!("dev.segue.upgrade.{kebab}.v1")
 }
 
-/// A time as RFC 3339 has it, in UTC, to the millisecond.
-fn rfc3339(at: Timestamp) -> String {
-    let seconds = i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX);
-    let nanos = i32::try_from(at.0 % 1_000).unwrap_or(0) * 1_000_000;
-    prost_types::Timestamp { seconds, nanos }.to_string()
-}
-
 /// An attribute's value in a header.
 ///
 /// Source: CloudEvents HTTP Protocol Binding 1.0.2, section 3.1.3.2.
@@ -117,7 +110,7 @@ fn header_value(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::tests::event;
+    use crate::{event::tests::event, model::Timestamp};
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     #[test]

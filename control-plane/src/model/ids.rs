@@ -121,6 +121,13 @@ impl Timestamp {
         )
     }
 
+    /// As RFC 3339 has it, in UTC, to the millisecond.
+    pub fn rfc3339(self) -> String {
+        let seconds = i64::try_from(self.0 / 1_000).unwrap_or(i64::MAX);
+        let nanos = i32::try_from(self.0 % 1_000).unwrap_or(0) * 1_000_000;
+        prost_types::Timestamp { seconds, nanos }.to_string()
+    }
+
     /// How long ago `earlier` was; zero if it was not.
     pub fn since(self, earlier: Self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0.saturating_sub(earlier.0))

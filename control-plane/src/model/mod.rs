@@ -36,7 +36,7 @@ pub use observed::{
     ProxyState, ResourceState, TypeState,
 };
 pub use policy::{
-    Affinity, Capacity, ContentMode, CookieAttributes, Drain, Health, Policy, PolicyField,
+    Affinity, Capacity, ContentMode, CookieAttributes, Drain, Health, Limits, Policy, PolicyField,
     Rollback, ShiftKey, Sink, Start, Step,
 };
 pub use service::{AppProtocol, Check, Probe, Service, ServicePort, Workload};

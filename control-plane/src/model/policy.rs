@@ -1,7 +1,8 @@
 //! How an upgrade of a service is to go: the effective policy, all fields filled in.
 
 use super::{
-    Analysis, Latency, MetricSource, OnLowTraffic, Ppm, SameSite, Share, SuccessRate, shown,
+    Analysis, Latency, MetricSource, OnLowTraffic, Ppm, SameSite, Share, SuccessRate, is_default,
+    shown,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -30,6 +31,24 @@ pub struct Policy {
     pub progress_deadline: Duration,
     /// `notify`
     pub notify: Vec<Sink>,
+    /// What neither a verb nor an edit of the policy may cross.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: Limits,
+}
+
+/// The guard rails of the mesh-wide policy in force: `ClusterUpgradePolicy.spec.limits`. What the
+/// documents say is brought within before it gets here; the engine holds them once more, against
+/// verbs, and against policies that come another way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Who sets them, `ClusterUpgradePolicy mesh`; empty where nobody does.
+    pub owner: String,
+    /// The most that the first of several steps may weigh. Blue/green has but one.
+    pub max_first_weight: Option<Share>,
+    /// The least time that the old version stands by at 100 %.
+    pub min_rollback_window: Option<Duration>,
+    /// The most consecutive failures of one new instance that may pass before a rollback.
+    pub max_failure_threshold: Option<u32>,
 }
 
 /// Who is told of events: `notify[]`.
@@ -250,6 +269,7 @@ impl Default for Policy {
             start: Start::Auto,
             progress_deadline: minutes(10),
             notify: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }
@@ -257,7 +277,7 @@ impl Default for Policy {
 /// One field of an effective policy, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyField {
-    /// As in the document: `analysis.successRate.min`.
+    /// As in the document: `analysis.successRate.min`; limits: `limits.maxFirstWeight`.
     pub path: String,
     /// The value in force, as a document would write it.
     pub value: String,

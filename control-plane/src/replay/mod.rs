@@ -20,7 +20,7 @@ mod tests;
 
 pub use line::{Context, Line};
 
-use crate::model::{Decision, Phase, Policy, Share, Timestamp};
+use crate::model::{Decision, Limits, Phase, Policy, Share, Timestamp};
 use line::Look;
 use player::{Judge, Player};
 use serde::Serialize;
@@ -104,7 +104,7 @@ pub fn replay(lines: &[Line], policy: &Policy) -> Result<Replay, Unplayable> {
     } else {
         Judge::Anew
     };
-    let mut otherwise = Player::begin(policy, first, judge);
+    let mut otherwise = Player::begin(&within(&recorded_policy.limits, policy), first, judge);
     let mut course = Course::default();
     // What one look decided may be the next one's here, within the same moment.
     for looks in Look::all(lines).chunk_by(|a, b| a.at == b.at) {
@@ -112,8 +112,9 @@ pub fn replay(lines: &[Line], policy: &Policy) -> Result<Replay, Unplayable> {
         let mut at = first.at;
         for look in looks {
             at = look.at;
-            if let Some(policy) = &look.policy {
-                recorded.change_policy(policy);
+            if let Some(now) = &look.policy {
+                recorded.change_policy(now);
+                otherwise.change_policy(&within(&now.limits, policy));
             }
             logged.extend(look.rules.iter().map(String::as_str));
             was.append(&mut recorded.look(look));
@@ -146,6 +147,14 @@ pub fn replay(lines: &[Line], policy: &Policy) -> Result<Replay, Unplayable> {
         otherwise: otherwise.outcome(),
         notes,
     })
+}
+
+/// Limits are the mesh's, whichever policy is replayed.
+fn within(limits: &Limits, policy: &Policy) -> Policy {
+    Policy {
+        limits: limits.clone(),
+        ..policy.clone()
+    }
 }
 
 const METRICS_DIFFER: &str =

@@ -309,6 +309,30 @@ fn a_stricter_health_goes_back_where_the_recorded_run_went_on() {
 }
 
 #[test]
+fn limits_hold_in_a_replay_too() {
+    let mut limited = policy();
+    limited.limits.owner = "ClusterUpgradePolicy mesh".to_owned();
+    limited.limits.min_rollback_window = Some(Duration::from_secs(20));
+    limited.limits.max_first_weight = Share::from_percent(5);
+    let promote = Happening::Ask(Command::Promote { full: false });
+    let happenings = [Happening::Pass(45), promote, Happening::Pass(4)];
+    let run = Recorder::run(limited, &happenings);
+    assert_eq!(run.status.phase, Phase::RollbackWindow);
+    // A document of a namespace says nothing of limits.
+    let mut short = policy();
+    short.rollback.window = Duration::from_secs(1);
+    let replay = run.replay(&short);
+    assert_eq!(replay.diverged, None);
+    assert_eq!(replay.otherwise.phase, Phase::RollbackWindow);
+    let mut heavy = policy();
+    heavy.steps[0].weight = Share::from_percent(20).unwrap();
+    let replay = run.replay(&heavy);
+    let mut decisions = replay.moments.iter().flat_map(|m| &m.otherwise);
+    let first = decisions.find(|d| d.rule == "InstancesReady").unwrap();
+    assert!(first.verdict.contains(": 5 % goes to"), "{first:?}");
+}
+
+#[test]
 fn a_log_whose_looks_were_let_go_is_replayed_and_says_so() {
     let mut run = Recorder::run(policy(), &[Happening::Pass(40)]);
     let whole = run.replay(&policy());

@@ -1,11 +1,14 @@
 //! The effective policy of a service: merged, defaults filled in, limits applied.
 
-use super::{CapacitySpec, Limits, NotifySpec, Period, PolicySpec, StartSpec};
-use crate::model::{Capacity, Drain, Health, Policy, Rollback, Start};
+use super::{CapacitySpec, LimitsOf, NotifySpec, Period, PolicySpec, StartSpec};
+use crate::model::{Capacity, Drain, Health, Limits, Policy, Rollback, Start};
 use std::time::Duration;
 
 /// The policy that these layers make, the nearest last, within the limits.
-pub fn effective<'a>(layers: impl IntoIterator<Item = &'a PolicySpec>, limits: Limits) -> Policy {
+pub fn effective<'a>(
+    layers: impl IntoIterator<Item = &'a PolicySpec>,
+    limits: Option<&LimitsOf<'_>>,
+) -> Policy {
     let spec = layers
         .into_iter()
         .fold(PolicySpec::default(), |base, nearer| {
@@ -54,8 +57,11 @@ pub fn effective<'a>(layers: impl IntoIterator<Item = &'a PolicySpec>, limits: L
         notify: spec.notify.map_or(norms.notify, |sinks| {
             sinks.iter().filter_map(NotifySpec::read).collect()
         }),
+        limits: Limits::default(),
     };
-    limits.bring_within(&mut policy, strategy.kind);
+    if let Some(limits) = limits {
+        limits.bring_within(&mut policy, strategy.kind);
+    }
     policy
 }
 

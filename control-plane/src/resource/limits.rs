@@ -1,10 +1,10 @@
 //! `ClusterUpgradePolicy.spec.limits`: guard rails that no namespace may cross.
 //!
 //! A document that crosses one is refused. What the norms or the mesh-wide defaults say is brought
-//! within, so that an effective policy never crosses.
+//! within, so that an effective policy never crosses; and it carries them, so that no verb does.
 
 use super::{FieldError, Percent, Period, PolicySpec, StrategyType, check::Checks};
-use crate::model::{Policy, Step};
+use crate::model::{self, Policy, Step};
 use serde::{Deserialize, Serialize};
 
 /// `spec.limits`
@@ -20,6 +20,15 @@ pub struct Limits {
     /// The most consecutive failures that may pass before a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_failure_threshold: Option<u32>,
+}
+
+/// The limits, and the document in which they stand.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitsOf<'a> {
+    /// `ClusterUpgradePolicy mesh`
+    pub owner: &'a str,
+    /// What they are.
+    pub limits: Limits,
 }
 
 impl Limits {
@@ -71,16 +80,19 @@ impl Limits {
         }
         checks.into_errors()
     }
+}
 
-    /// Brings an effective policy within the limits.
-    pub(super) fn bring_within(self, policy: &mut Policy, kind: Option<StrategyType>) {
-        if let Some(least) = self.min_rollback_window {
+impl LimitsOf<'_> {
+    /// Brings an effective policy within the limits, and leaves them in it.
+    pub(super) fn bring_within(&self, policy: &mut Policy, kind: Option<StrategyType>) {
+        let limits = self.limits;
+        if let Some(least) = limits.min_rollback_window {
             policy.rollback.window = policy.rollback.window.max(least.0);
         }
-        if let Some(most) = self.max_failure_threshold {
+        if let Some(most) = limits.max_failure_threshold {
             policy.health.failure_threshold = policy.health.failure_threshold.min(most);
         }
-        if let (Some(most), Some(first)) = (self.max_first_weight, policy.steps.first().copied())
+        if let (Some(most), Some(first)) = (limits.max_first_weight, policy.steps.first().copied())
             && kind != Some(StrategyType::BlueGreen)
             && first.weight > most.0
         {
@@ -89,6 +101,18 @@ impl Limits {
                 ..first
             };
             policy.steps.insert(0, lighter);
+        }
+        if limits != Limits::default() {
+            policy.limits = self.read();
+        }
+    }
+
+    fn read(&self) -> model::Limits {
+        model::Limits {
+            owner: self.owner.to_owned(),
+            max_first_weight: self.limits.max_first_weight.map(|weight| weight.0),
+            min_rollback_window: self.limits.min_rollback_window.map(|window| window.0),
+            max_failure_threshold: self.limits.max_failure_threshold,
         }
     }
 }

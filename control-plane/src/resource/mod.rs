@@ -39,10 +39,10 @@ pub use affinity::{
 pub use analysis::{AnalysisSpec, LatencySpec, OnLowTraffic, SuccessRateSpec};
 pub use check::FieldError;
 pub use effective::effective;
-pub use limits::Limits;
+pub use limits::{Limits, LimitsOf};
 pub use metadata::Metadata;
 pub use metric::{MetricSpec, PrometheusSpec, WebhookSpec};
-pub use origin::{Layer, LimitsOf, effective_with_sources};
+pub use origin::{Layer, effective_with_sources};
 pub use policy::{
     ClusterUpgradePolicy, ClusterUpgradePolicySpec, DrainSpec, HealthSpec, NamespaceSelector,
     PolicySpec, RollbackSpec, StartSpec, TargetRef, UndoOrKeep, UpgradePolicy,

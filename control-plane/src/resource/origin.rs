@@ -5,7 +5,7 @@
 //! touched is built in. So a field that is new needs no line here.
 
 use super::{
-    Limits, PolicySpec, effective,
+    LimitsOf, PolicySpec, effective,
     written::{flow, written},
 };
 use crate::model::{Policy, PolicyField};
@@ -24,15 +24,6 @@ pub struct Layer<'a> {
     pub spec: &'a PolicySpec,
 }
 
-/// The limits, and the document in which they stand.
-#[derive(Clone, Debug)]
-pub struct LimitsOf<'a> {
-    /// `ClusterUpgradePolicy mesh`
-    pub owner: &'a str,
-    /// What they are.
-    pub limits: Limits,
-}
-
 /// The policy that these layers make, the nearest last, and each of its fields with its source, in
 /// the order of their names.
 pub fn effective_with_sources(
@@ -46,13 +37,12 @@ pub fn effective_with_sources(
     let mut below = Vec::new();
     for layer in layers {
         below.push(layer.spec);
-        let policy = effective(below.iter().copied(), Limits::default());
+        let policy = effective(below.iter().copied(), None);
         let mut stated = leaves(&serde_json::to_value(layer.spec).unwrap_or_default());
         stated.retain(|path, _| !path.starts_with("targetRef"));
         put_on(&mut fields, &policy, &stated, &layer.source);
     }
-    let within = limits.map_or_else(Limits::default, |of| of.limits);
-    let policy = effective(below.iter().copied(), within);
+    let policy = effective(below.iter().copied(), limits);
     if let Some(of) = limits {
         let source = format!("limits of {}", of.owner);
         put_on(&mut fields, &policy, &BTreeMap::new(), &source);
@@ -194,6 +184,26 @@ mod tests {
         );
         assert_eq!(source, limited);
         assert_eq!(field(&fields, "health.failureThreshold"), ("3", "built-in"));
+    }
+
+    #[test]
+    fn limits_in_force_are_shown_with_their_source() {
+        let limits =
+            serde_json::from_value(json!({"minRollbackWindow": "1m", "maxFailureThreshold": 5}));
+        let of = LimitsOf {
+            owner: "ClusterUpgradePolicy mesh",
+            limits: limits.unwrap(),
+        };
+        let (_, fields) = effective_with_sources(&[], Some(&of));
+        let limited = "limits of ClusterUpgradePolicy mesh";
+        assert_eq!(field(&fields, "rollback.window"), ("30m", "built-in"));
+        assert_eq!(field(&fields, "limits.minRollbackWindow"), ("1m", limited));
+        assert_eq!(field(&fields, "limits.maxFailureThreshold"), ("5", limited));
+        assert!(
+            fields
+                .iter()
+                .all(|field| field.path != "limits.maxFirstWeight")
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Merging and limits, for any policy.
 
-use super::{Limits, Percent, Period, PolicySpec, effective};
+use super::{Limits, LimitsOf, Percent, Period, PolicySpec, effective};
 use crate::model::{Policy, Share, Step};
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 use serde_json::json;
@@ -75,7 +75,8 @@ proptest! {
         layers in prop::collection::vec(specs(), 0..4),
         limits in limits(),
     ) {
-        let policy = effective(&layers, limits);
+        let of = LimitsOf { owner: "ClusterUpgradePolicy mesh", limits };
+        let policy = effective(&layers, Some(&of));
         prop_assert!(is_sound(&policy.steps), "{:?}", policy.steps);
         if let Some(most) = limits.max_first_weight {
             prop_assert!(policy.steps[0].weight <= most.0);
@@ -86,21 +87,23 @@ proptest! {
         if let Some(most) = limits.max_failure_threshold {
             prop_assert!(policy.health.failure_threshold <= most);
         }
+        let carried = policy.limits;
+        prop_assert_eq!(carried.max_first_weight, limits.max_first_weight.map(|most| most.0));
+        prop_assert_eq!(carried.min_rollback_window, limits.min_rollback_window.map(|least| least.0));
+        prop_assert_eq!(carried.max_failure_threshold, limits.max_failure_threshold);
     }
 
     #[test]
     fn merging_is_associative(a in specs(), b in specs(), c in specs()) {
         let left = a.clone().over(b.clone()).over(c.clone());
         let right = a.over(b.over(c));
-        let none = Limits::default();
-        prop_assert_eq!(effective([&left], none), effective([&right], none));
+        prop_assert_eq!(effective([&left], None), effective([&right], None));
     }
 
     #[test]
     fn an_empty_layer_changes_nothing(a in specs()) {
         let empty = PolicySpec::default();
-        let none = Limits::default();
-        prop_assert_eq!(effective([&empty, &a, &empty], none), effective([&a], none));
+        prop_assert_eq!(effective([&empty, &a, &empty], None), effective([&a], None));
     }
 
     #[test]
@@ -112,5 +115,5 @@ proptest! {
 
 #[test]
 fn no_layer_means_the_norms() {
-    assert_eq!(effective([], Limits::default()), Policy::default());
+    assert_eq!(effective([], None), Policy::default());
 }

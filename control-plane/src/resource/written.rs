@@ -5,13 +5,14 @@
 
 use super::Period;
 use crate::model::{
-    Affinity, Analysis, Capacity, ContentMode, CookieAttributes, ExtraMetric, MetricSource,
+    Affinity, Analysis, Capacity, ContentMode, CookieAttributes, ExtraMetric, Limits, MetricSource,
     OnLowTraffic, Policy, Ppm, Share, ShiftKey, Sink, Start, Step,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// The `spec` that asks for exactly this policy.
+/// The `spec` that asks for exactly this policy, and the limits that hold for it (which stand in a
+/// `ClusterUpgradePolicy`).
 pub fn written(policy: &Policy) -> Value {
     let Policy {
         steps,
@@ -24,8 +25,9 @@ pub fn written(policy: &Policy) -> Value {
         start,
         progress_deadline,
         notify,
+        limits,
     } = policy;
-    json!({
+    let mut written = json!({
         "strategy": strategy(steps, *capacity),
         "sessionAffinity": affinity_of(affinity),
         "drain": {
@@ -44,7 +46,35 @@ pub fn written(policy: &Policy) -> Value {
         },
         "progressDeadline": period(*progress_deadline),
         "notify": notify.iter().map(sink).collect::<Vec<_>>(),
-    })
+    });
+    if *limits != Limits::default() {
+        set(&mut written, "limits", limits_of(limits));
+    }
+    written
+}
+
+fn limits_of(limits: &Limits) -> Value {
+    let Limits {
+        owner: _,
+        max_first_weight,
+        min_rollback_window,
+        max_failure_threshold,
+    } = limits;
+    let mut written = json!({});
+    let values = [
+        ("maxFirstWeight", max_first_weight.map(share)),
+        ("minRollbackWindow", min_rollback_window.map(period)),
+        (
+            "maxFailureThreshold",
+            max_failure_threshold.map(Value::from),
+        ),
+    ];
+    for (name, value) in values {
+        if let Some(value) = value {
+            set(&mut written, name, value);
+        }
+    }
+    written
 }
 
 fn strategy(steps: &[Step], capacity: Capacity) -> Value {
@@ -286,14 +316,14 @@ mod tests {
     use crate::model::SameSite;
     use crate::{
         model::{Drain, Health, Latency, Rollback, SuccessRate},
-        resource::{Limits, PolicySpec, effective},
+        resource::{PolicySpec, effective},
     };
 
     #[test]
     fn the_norms_written_and_read_are_the_norms() {
         let norms = Policy::default();
         let spec: PolicySpec = serde_json::from_value(written(&norms)).unwrap();
-        assert_eq!(effective([&spec], Limits::default()), norms);
+        assert_eq!(effective([&spec], None), norms);
     }
 
     #[test]
@@ -315,7 +345,7 @@ mod tests {
             ..Policy::default()
         };
         let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
-        assert_eq!(effective([&spec], Limits::default()), policy);
+        assert_eq!(effective([&spec], None), policy);
     }
 
     #[test]
@@ -337,7 +367,7 @@ mod tests {
                 ..Policy::default()
             };
             let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
-            assert_eq!(effective([&spec], Limits::default()), policy);
+            assert_eq!(effective([&spec], None), policy);
         }
     }
 
@@ -448,9 +478,10 @@ mod tests {
             start: Start::Manual,
             progress_deadline: seconds(61),
             notify: every_sink(),
+            limits: Limits::default(),
         };
         let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
-        assert_eq!(effective([&spec], Limits::default()), policy);
+        assert_eq!(effective([&spec], None), policy);
     }
 
     #[test]

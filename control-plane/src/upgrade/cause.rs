@@ -5,7 +5,7 @@
 //! takes half of the old instances, or an error rate at least half as high; one old instance that
 //! has been broken for long must not keep a bad version in place.
 
-use super::{capacity, judgement, run::Run};
+use super::{capacity, judgement, limits, run::Run};
 use crate::model::{InstanceObservation, Phase, Share};
 
 /// The least number of errors in a second that is a burst.
@@ -78,7 +78,7 @@ fn unhealthy(run: &Run<'_>) -> Option<Cause> {
         reason: format!(
             "{} failed {} in a row",
             capacity::names(&failing),
-            capacity::count(run.policy.health.failure_threshold.max(1), "health check")
+            capacity::count(limits::failure_threshold(run.policy), "health check")
         ),
         hard: true,
         alike: old_fails_alike(run),
@@ -167,7 +167,7 @@ fn present(
 }
 
 fn is_failing(run: &Run<'_>, instance: &InstanceObservation) -> bool {
-    instance.consecutive_failures >= run.policy.health.failure_threshold.max(1)
+    instance.consecutive_failures >= limits::failure_threshold(run.policy)
 }
 
 /// It went down too often, and has not stayed up since for as long as it takes to count.
@@ -176,7 +176,7 @@ fn is_crashing(run: &Run<'_>, instance: &InstanceObservation) -> bool {
         && instance
             .ready_since
             .is_some_and(|since| run.now.since(since) >= run.policy.analysis.warm_up);
-    restarts(run, instance) >= run.policy.health.failure_threshold.max(1) && !settled
+    restarts(run, instance) >= limits::failure_threshold(run.policy) && !settled
 }
 
 fn restarts(run: &Run<'_>, instance: &InstanceObservation) -> u32 {

@@ -2,7 +2,7 @@
 //!
 //! What cannot be done now is refused with a condition that says why, never silently.
 
-use super::{fresh_traffic, judgement, run::Run, trigger};
+use super::{fresh_traffic, judgement, limits, run::Run, trigger};
 use crate::model::{Command, Condition, Notes, Phase, Share, UpgradeStatus, WorkloadKey};
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ const NOTHING_TO_PAUSE: &str = "NothingToPause";
 const NOTHING_TO_RESUME: &str = "NothingToResume";
 const VERDICT_IS_WORSE: &str = "VerdictIsWorse";
 const NOTHING_TO_PROMOTE: &str = "NothingToPromote";
+const LIMIT_CROSSED: &str = "LimitCrossed";
 const NOTHING_TO_ROLL_BACK: &str = "NothingToRollBack";
 const NO_OLD_INSTANCE: &str = "NoOldInstance";
 const NOTHING_TO_RETRY: &str = "NothingToRetry";
@@ -24,7 +25,7 @@ fn reasons(command: &Command) -> &'static [&'static str] {
         Command::Start => &[ALREADY_STARTED],
         Command::Pause => &[NOTHING_TO_PAUSE],
         Command::Resume => &[NOTHING_TO_RESUME],
-        Command::Promote { .. } => &[VERDICT_IS_WORSE, NOTHING_TO_PROMOTE],
+        Command::Promote { .. } => &[VERDICT_IS_WORSE, NOTHING_TO_PROMOTE, LIMIT_CROSSED],
         Command::Rollback { .. } => &[NOTHING_TO_ROLL_BACK, NO_OLD_INSTANCE],
         Command::Retry => &[NOTHING_TO_RETRY],
     }
@@ -88,7 +89,7 @@ fn resume(run: &mut Run<'_>) {
     }
 }
 
-/// Ends the wait for time, for a person and for a verdict; no *worse* is overruled.
+/// Ends the wait for time, for a person and for a verdict; no *worse* is overruled, and no limit.
 fn promote(run: &mut Run<'_>, full: bool) {
     if let Some(judgement) = judgement::present(run)
         && judgement::is_worse(run)
@@ -96,19 +97,26 @@ fn promote(run: &mut Run<'_>, full: bool) {
         let message = format!("promote: {}", judgement::worse(judgement).0);
         return run.refuse(VERDICT_IS_WORSE, &message);
     }
-    match (run.status.phase, full) {
-        (Phase::WarmUp | Phase::Shifting | Phase::RollbackWindow, false) => {
-            run.status.promoted = true;
-        }
+    let crosses = match (run.status.phase, full) {
+        (Phase::WarmUp | Phase::Shifting, false) => None,
+        (Phase::RollbackWindow, false) => limits::refuses_end_of_window(run),
         (Phase::Preparing | Phase::WarmUp | Phase::Shifting, true)
             if run.status.weight < Share::ALL =>
         {
-            run.status.promoted_full = true;
+            limits::refuses_full(run)
         }
         (phase, _) => {
             let message = format!("promote: nothing to promote in {phase}");
             return run.refuse(NOTHING_TO_PROMOTE, &message);
         }
+    };
+    if let Some(message) = crosses {
+        return run.refuse(LIMIT_CROSSED, &message);
+    }
+    if full {
+        run.status.promoted_full = true;
+    } else {
+        run.status.promoted = true;
     }
     let how = if full {
         "straight to 100 %"

@@ -10,7 +10,7 @@
 //! to be done. It neither publishes nor stops anything: the engine carries out the [`Action`]s,
 //! notes the generation of what it published in the status, and calls again until nothing changes.
 //!
-//! Pure: time is an argument. Five things hold at every moment:
+//! Pure: time is an argument. Six things hold at every moment:
 //!
 //! 1. The new version's weight rises only from a weight that every proxy concerned has applied, and
 //!    never while analysis says that it is worse. After a restart of the control plane neither this
@@ -20,6 +20,7 @@
 //!    back those are left out that refuse what they are told.
 //! 4. A paused upgrade never moves, but back.
 //! 5. What was decided is never taken out of the history.
+//! 6. No verb crosses the policy's limits.
 
 mod barrier;
 mod capacity;
@@ -28,6 +29,7 @@ mod command;
 mod drain;
 mod draining;
 mod judgement;
+mod limits;
 mod pending;
 mod preparing;
 mod rolling_back;

@@ -8,6 +8,7 @@ use super::{
     barrier, capacity,
     command::because,
     judgement::{self, duration},
+    limits,
     run::Run,
     trigger, window,
 };
@@ -201,24 +202,38 @@ fn no_longer_short(run: &mut Run<'_>) {
     }
 }
 
-/// The first step: index and weight.
+/// The first step: index and weight. It is within the limits, also where `promote --full` was asked
+/// before they were set.
 pub(super) fn first(run: &Run<'_>) -> (usize, Share) {
-    next(run)
+    let (index, weight) = next(run);
+    let most = limits::first_weight(run.policy, weight);
+    if most < weight {
+        (0, step_after(run).1.min(most))
+    } else {
+        (index, weight)
+    }
 }
 
-/// The step after the present weight, or the last one where `promote --full` asked for it. Found
-/// by weight, so that a policy edited midway does no harm.
+/// The step after the present weight, or the last one where `promote --full` asked for it.
 fn next(run: &Run<'_>) -> (usize, Share) {
-    let steps = &run.policy.steps;
-    let last = (steps.len().saturating_sub(1), Share::ALL);
     if run.status.promoted_full {
-        return last;
+        last(run)
+    } else {
+        step_after(run)
     }
-    steps
-        .iter()
-        .enumerate()
-        .find(|(_, step)| step.weight > run.status.weight)
-        .map_or(last, |(index, step)| (index, step.weight))
+}
+
+/// Found by weight, so that a policy edited midway does no harm.
+fn step_after(run: &Run<'_>) -> (usize, Share) {
+    let steps = run.policy.steps.iter().enumerate();
+    let mut higher = steps.filter(|(_, step)| step.weight > run.status.weight);
+    higher
+        .next()
+        .map_or_else(|| last(run), |(index, step)| (index, step.weight))
+}
+
+fn last(run: &Run<'_>) -> (usize, Share) {
+    (run.policy.steps.len().saturating_sub(1), Share::ALL)
 }
 
 /// The step that runs: the last one up to the present weight, or the first one. Found by weight, so
@@ -249,7 +264,7 @@ pub fn time_left(policy: &Policy, status: &UpgradeStatus, now: Timestamp) -> Dur
     };
     if status.phase == Phase::RollbackWindow {
         let from = applied_at.max(status.phase_since);
-        return from.after(policy.rollback.window).since(now);
+        return from.after(limits::window(policy)).since(now);
     }
     if status.phase == Phase::Draining {
         let sessions = status.phase_since.after(policy.drain.session_timeout);

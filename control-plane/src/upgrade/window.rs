@@ -1,6 +1,6 @@
 //! `RollbackWindow`: 100 % new, the old version on standby.
 
-use super::{barrier, command::because, run::Run};
+use super::{barrier, command::because, limits, run::Run};
 use crate::model::{Phase, Traffic};
 
 /// 100 % is applied and held: the window begins.
@@ -31,10 +31,11 @@ pub(super) fn look(run: &mut Run<'_>) {
         return;
     };
     let from = applied_at.max(run.status.phase_since);
-    let until = from.after(run.policy.rollback.window);
+    let until = from.after(limits::window(run.policy));
+    let held_until = limits::window_holds_until(run.policy, from);
     if run.status.paused {
         run.stand_still("the new version serves everything, the old one stands by");
-    } else if run.status.promoted {
+    } else if run.status.promoted && run.now >= held_until {
         let reason = because(
             "promoted, the rollback window ends early",
             &run.status.notes.promoted_because,
@@ -43,6 +44,12 @@ pub(super) fn look(run: &mut Run<'_>) {
     } else if run.now >= until {
         close(run, "WindowIsOver", "the rollback window is over");
     } else {
+        // Promoted before the limits were set: not before they allow it.
+        let until = if run.status.promoted {
+            held_until
+        } else {
+            until
+        };
         run.say_until(
             "the new version serves everything; the old one stands by",
             until,

@@ -3,9 +3,9 @@
 use super::support::{Mesh, checkout};
 use crate::{
     engine::{Refusal, Request, Target},
-    model::{Command, Phase, Policy, Start, UpgradeKey},
+    model::{Command, Limits, Phase, Policy, Share, Start, UpgradeKey},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 const V1: [(&str, &str); 2] = [("a-0", "v1"), ("a-1", "v1")];
 const BOTH: [(&str, &str); 4] = [("a-0", "v1"), ("a-1", "v1"), ("b-0", "v2"), ("b-1", "v2")];
@@ -226,4 +226,81 @@ fn why_people_asked_stands_in_the_decision_log_the_events_and_the_history() {
     let told = mesh.told.lock();
     let paused = told.iter().find(|event| event.reason == "Paused").unwrap();
     assert_eq!(paused.message, "paused by hand: INC-7 is open");
+}
+
+/// An upgrade in that phase, under limits.
+fn limited(phase: Phase) -> Mesh {
+    let mut mesh = Mesh::new(&V1);
+    mesh.tick();
+    let policy = Policy {
+        limits: Limits {
+            owner: "ClusterUpgradePolicy mesh".to_owned(),
+            max_first_weight: Share::from_percent(25),
+            min_rollback_window: Some(Duration::from_secs(3)),
+            max_failure_threshold: None,
+        },
+        ..super::support::quick()
+    };
+    mesh.catalog.policies.insert(checkout(), Arc::new(policy));
+    mesh.failing.extend(["b-0".to_owned(), "b-1".to_owned()]);
+    mesh.set(&BOTH);
+    mesh.until_phase(Phase::Preparing);
+    if phase > Phase::Preparing {
+        mesh.failing.clear();
+        mesh.until_phase(phase);
+    }
+    mesh
+}
+
+fn refused_by_limit(mesh: &mut Mesh, command: Command, limit: &str) {
+    let answer = mesh.command(command);
+    let Err(Refusal::NotNow(message)) = answer else {
+        panic!("{answer:?}");
+    };
+    let names = format!("{limit} of ClusterUpgradePolicy mesh");
+    assert!(message.contains(&names), "{message}");
+    let conditions = &mesh.status().unwrap().conditions;
+    assert_eq!(conditions["CommandRefused"].reason, "LimitCrossed");
+}
+
+#[test]
+fn promotions_that_would_cross_a_limit_are_refused_and_the_upgrade_goes_on() {
+    let full = Command::Promote { full: true };
+    let mut mesh = limited(Phase::Preparing);
+    refused_by_limit(&mut mesh, full, "maxFirstWeight");
+    mesh.failing.clear();
+    mesh.until_phase(Phase::WarmUp);
+    let weights = |mesh: &Mesh| -> Vec<u16> {
+        let history = &mesh.status().unwrap().history;
+        history.iter().map(|l| l.weight.basis_points()).collect()
+    };
+    assert_eq!(weights(&mesh), [0, 2_500]);
+    mesh.until_phase(Phase::RollbackWindow);
+    refused_by_limit(
+        &mut mesh,
+        Command::Promote { full: false },
+        "minRollbackWindow",
+    );
+    mesh.ticks(31);
+    mesh.finish();
+    assert_eq!(mesh.phase(), Some(Phase::Succeeded));
+}
+
+#[test]
+fn limits_hold_for_a_run_whose_service_is_out_of_the_catalog() {
+    let mut mesh = limited(Phase::RollbackWindow);
+    let whole = mesh.catalog.clone();
+    mesh.catalog.services.clear();
+    mesh.catalog.policies.clear();
+    mesh.tell();
+    mesh.tick();
+    let promote = Command::Promote { full: false };
+    refused_by_limit(&mut mesh, promote, "minRollbackWindow");
+    mesh.catalog = whole;
+    mesh.tell();
+    mesh.finish();
+    assert_eq!(mesh.phase(), Some(Phase::Succeeded));
+    let key = mesh.run().unwrap().spec.key.clone();
+    let mut lines = mesh.engine().decisions().read(&key).unwrap();
+    assert!(lines.all(|line| line.unwrap().decision.rule != "PolicyChanged"));
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     model::{Catalog, Policy, PolicyField, ServiceKey},
-    resource::{Limits, effective},
+    resource::effective,
 };
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -63,7 +63,7 @@ pub fn read_policy(path: PathBuf) -> Result<Policy, Vec<Invalid>> {
         }])
     };
     match (found.next(), found.next()) {
-        (Some(policy), None) => Ok(effective([&policy.spec], Limits::default())),
+        (Some(policy), None) => Ok(effective([&policy.spec], None)),
         (None, _) => refuse(
             "there is no UpgradePolicy in it: write one (apiVersion: segue.dev/v1alpha1, kind: UpgradePolicy)",
         ),

@@ -3,6 +3,7 @@
 mod cases;
 mod cause_cases;
 mod draining_cases;
+mod limit_cases;
 mod model_check;
 mod properties;
 mod rollback_cases;

@@ -1,7 +1,7 @@
 //! What holds whatever happens, in whatever order.
 
 use super::world::{World, cookie, judged, policy, seconds};
-use crate::model::{Command, Phase, Policy, Share, Side, Verdict};
+use crate::model::{Command, Limits, Phase, Policy, Share, Side, Verdict};
 use proptest::prelude::{
     Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
@@ -228,6 +228,45 @@ proptest! {
                 let back = matches!(after.phase, Phase::RollingBack | Phase::RolledBack);
                 prop_assert!(back || (after.phase, after.weight) == (before.phase, before.weight));
             }
+        }
+    }
+
+    #[test]
+    fn no_verb_and_no_edit_crosses_a_limit(
+        mut world in worlds(),
+        events in prop::collection::vec(events(), 1..80),
+        edit in 0..80_usize,
+    ) {
+        let policy = Policy {
+            limits: Limits {
+                owner: "ClusterUpgradePolicy mesh".to_owned(),
+                max_first_weight: Share::from_percent(5),
+                min_rollback_window: Some(seconds(20)),
+                max_failure_threshold: Some(3),
+            },
+            ..world.policy.clone()
+        };
+        world.policy = policy;
+        let mut full_since = None;
+        for (n, event) in events.iter().enumerate() {
+            if n == edit {
+                world.policy.steps.remove(0);
+                world.policy.rollback.window = seconds(1);
+            }
+            let before = world.status.clone();
+            apply(&mut world, event);
+            let after = &world.status;
+            if before.weight == Share::ZERO {
+                let lines = &after.history[before.history.len()..];
+                let first = lines.iter().map(|line| line.weight).find(|w| *w > Share::ZERO);
+                prop_assert!(first <= Share::from_percent(5), "{lines:?}");
+            }
+            if before.phase < Phase::Draining && after.phase == Phase::Draining {
+                let stood_by = full_since.map(|at| world.now.since(at));
+                prop_assert!(stood_by >= Some(seconds(20)), "{stood_by:?}");
+            }
+            full_since = (after.phase == Phase::RollbackWindow && after.applied_at.is_some())
+                .then(|| full_since.unwrap_or(world.now));
         }
     }
 

@@ -145,7 +145,7 @@ pub(super) fn happen(policy: &Policy, analysed: bool, last: &State, event: &Even
     match event {
         Event::Tick => {
             now = now.after(super::super::world::seconds(1));
-            state.age();
+            state.age(&policy.limits);
         }
         Event::Proxy(n, proxy) => env.proxies[*n] = Some(*proxy),
         Event::New(being) => {
@@ -220,6 +220,9 @@ fn take(state: &mut State, after: UpgradeStatus, actions: &[Action], pause_asked
     }
     if after.phase < state.status.phase {
         ghost.all_applied = false;
+    }
+    if after.phase != Phase::RollbackWindow {
+        ghost.standby = 0;
     }
     let paused_now = !state.status.paused && !pause_asked;
     ghost.paused_itself = after.paused && (ghost.paused_itself || paused_now);

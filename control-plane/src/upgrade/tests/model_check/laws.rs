@@ -1,19 +1,23 @@
 //! What holds at every look and whenever it stands still. The first law broken is kept in the state,
 //! for a property to find.
 
-use super::state::{Being, State, name};
+use super::state::{Being, Burst, State, name};
 use crate::model::{
     Command, Observation, OnLowTraffic, Phase, Policy, Share, Side, Timestamp, UpgradeStatus,
     Verdict,
 };
 
 /// Every law that a look or a rest can break: the names are the properties'.
-pub(super) const ALL: [&str; 17] = [
+pub(super) const ALL: [&str; 21] = [
     RISES_FROM_APPLIED,
     RISES_NOT_WHILE_WORSE,
     RISES_BY_VERDICT,
     RISES_TO_THE_NEXT_STEP,
     RISES_WITH_INSTANCES,
+    FIRST_WEIGHT_LIMITED,
+    WINDOW_LIMITED,
+    VERBS_LIMITED,
+    FAILURES_GO_BACK,
     NO_TRAFFIC_TO_NOBODY,
     PAUSED_STANDS_STILL,
     BACK_MEANS_ZERO,
@@ -35,6 +39,11 @@ const RISES_TO_THE_NEXT_STEP: &str =
     "weight is 0 or a step's, and skips one by `promote --full` alone";
 const RISES_WITH_INSTANCES: &str =
     "weight rises only with an instance ready whose machine is there";
+const FIRST_WEIGHT_LIMITED: &str = "no first weight is above `maxFirstWeight`";
+const WINDOW_LIMITED: &str =
+    "the old version stands by at an applied 100 % for `minRollbackWindow` before it drains";
+const VERBS_LIMITED: &str = "a verb that would cross a limit has no effect";
+const FAILURES_GO_BACK: &str = "a new instance with `maxFailureThreshold` failures goes back, unless the old version fails too or is gone";
 const NO_TRAFFIC_TO_NOBODY: &str =
     "no weight is left on a version without instances while the other one has one";
 const PAUSED_STANDS_STILL: &str = "a paused upgrade never moves but to roll back";
@@ -75,6 +84,9 @@ pub(super) fn judge_look(
         (RISES_BY_VERDICT, !analysed || look.rises_by_verdict()),
         (RISES_TO_THE_NEXT_STEP, look.rises_to_the_next_step()),
         (RISES_WITH_INSTANCES, look.rises_with_instances()),
+        (FIRST_WEIGHT_LIMITED, look.first_weight_limited()),
+        (WINDOW_LIMITED, look.window_limited()),
+        (VERBS_LIMITED, look.verbs_limited()),
         (PAUSED_STANDS_STILL, look.paused_stands_still()),
         (BACK_MEANS_ZERO, look.back_means_zero()),
         (BACK_TO_SOMEBODY, look.back_to_somebody()),
@@ -100,6 +112,8 @@ pub(super) fn judge_look(
 pub(super) fn judge_rest(policy: &Policy, state: &mut State, now: Timestamp) {
     let broken = if !has_somebody(state) {
         Some(NO_TRAFFIC_TO_NOBODY)
+    } else if !failures_go_back(state) {
+        Some(FAILURES_GO_BACK)
     } else if !waits_for_a_reason(policy, state, now) {
         Some(WAITS_FOR_A_REASON)
     } else {
@@ -168,6 +182,33 @@ impl Look<'_> {
 
     fn rises_with_instances(&self) -> bool {
         !self.rises() || self.state.env.new == Being::Ready
+    }
+
+    fn first_weight_limited(&self) -> bool {
+        let most = self.policy.limits.max_first_weight;
+        self.before.weight > Share::ZERO || most.is_none_or(|most| self.after.weight <= most)
+    }
+
+    fn window_limited(&self) -> bool {
+        let ends =
+            self.before.phase == Phase::RollbackWindow && self.after.phase == Phase::Draining;
+        !ends || !self.is_too_early()
+    }
+
+    fn verbs_limited(&self) -> bool {
+        let promoted = self.was_asked(|c| *c == Command::Promote { full: false });
+        let full = self.was_asked(|c| *c == Command::Promote { full: true });
+        let early = self.before.phase == Phase::RollbackWindow && self.is_too_early();
+        let crosses_first =
+            self.before.weight == Share::ZERO && self.policy.limits.max_first_weight.is_some();
+        !(promoted && early && self.after.promoted)
+            && !(full && crosses_first && self.after.promoted_full)
+    }
+
+    /// The old version has not stood by for as long as it must.
+    fn is_too_early(&self) -> bool {
+        let least = self.policy.limits.min_rollback_window;
+        least.is_some_and(|least| u64::from(self.state.ghost.standby) < least.as_secs())
     }
 
     fn paused_stands_still(&self) -> bool {
@@ -282,6 +323,14 @@ fn has_somebody(state: &State) -> bool {
 fn has_old(state: &State) -> bool {
     let drained = state.status.drained.contains(&name(Side::Old));
     !matches!(state.env.old, Being::Gone | Being::Lost) && !drained
+}
+
+/// An instance that is failing has failed as many checks as the limit, and the policy, allow.
+fn failures_go_back(state: &State) -> bool {
+    let (env, status) = (&state.env, &state.status);
+    let watched = (Phase::WarmUp..=Phase::Draining).contains(&status.phase);
+    let alike = env.old == Being::Failing || env.burst == Burst::Both;
+    !watched || env.new != Being::Failing || alike || !has_old(state)
 }
 
 fn waits_for_a_reason(policy: &Policy, state: &State, now: Timestamp) -> bool {

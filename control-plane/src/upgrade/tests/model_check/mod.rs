@@ -10,9 +10,11 @@ mod event;
 mod laws;
 mod state;
 
-use super::world::{START, cookie, seconds, step};
+use super::world::{START, cookie, percent, seconds, step};
 use crate::{
-    model::{Affinity, Capacity, Drain, Health, OnLowTraffic, Phase, Policy, Rollback, Start},
+    model::{
+        Affinity, Capacity, Drain, Health, Limits, OnLowTraffic, Phase, Policy, Rollback, Start,
+    },
     upgrade,
 };
 use event::Event;
@@ -259,4 +261,25 @@ fn low_traffic_that_goes_on() {
     policy.analysis.on_low_traffic = OnLowTraffic::Proceed;
     let case = Case::new("low traffic goes on", policy);
     check(case, budget(1, 0), budget(2, 1));
+}
+
+/// The window may end early by hand, but not before its second second; the policy asks for more
+/// failures than the limit allows.
+#[test]
+fn limits_of_the_mesh() {
+    let mut policy = small_policy();
+    policy.affinity = Affinity::None;
+    policy.rollback.window = seconds(2);
+    policy.health.failure_threshold = 3;
+    policy.limits = Limits {
+        owner: "ClusterUpgradePolicy mesh".to_owned(),
+        max_first_weight: Some(percent(50)),
+        min_rollback_window: Some(seconds(1)),
+        max_failure_threshold: Some(2),
+    };
+    let case = Case {
+        analysed: false,
+        ..Case::new("limits of the mesh", policy)
+    };
+    check(case, budget(0, 3), budget(1, 3));
 }

@@ -5,8 +5,8 @@
 
 use super::super::world::{START, instances, judged};
 use crate::model::{
-    Applied, Evidence, Generation, InstanceObservation, Judgement, Lagging, Observation, Phase,
-    Share, Side, Timestamp, UpgradeStatus, Verdict,
+    Applied, Evidence, Generation, InstanceObservation, Judgement, Lagging, Limits, Observation,
+    Phase, Share, Side, Timestamp, UpgradeStatus, Verdict,
 };
 use std::hash::{Hash, Hasher};
 
@@ -82,6 +82,8 @@ pub(super) struct Ghost {
     pub(super) drain_known: bool,
     /// 100 % was applied since the last start or retry.
     pub(super) all_applied: bool,
+    /// For how many seconds the old version has stood by at an applied 100 %, where that is limited.
+    pub(super) standby: u8,
     /// It is paused, and no person asked for that.
     pub(super) paused_itself: bool,
     /// The law that was broken on the way here.
@@ -284,7 +286,7 @@ impl State {
     }
 
     /// A second passes.
-    pub(super) fn age(&mut self) {
+    pub(super) fn age(&mut self, limits: &Limits) {
         let env = &mut self.env;
         let older = |seconds: u8| u8::min(seconds + 1, LONG_AGO);
         if !env.busy {
@@ -292,6 +294,10 @@ impl State {
         }
         env.sessionless_for = older(env.sessionless_for);
         env.ready_for = older(env.ready_for);
+        let stands_by = self.status.phase == Phase::RollbackWindow;
+        if stands_by && self.status.applied_at.is_some() && limits.min_rollback_window.is_some() {
+            self.ghost.standby = older(self.ghost.standby);
+        }
     }
 }
 
