@@ -12,6 +12,7 @@
 //!
 //! Pure: no tokio, no socket, no clock.
 
+mod balancing;
 mod chain;
 mod cluster;
 mod endpoint;
@@ -19,9 +20,11 @@ mod listener;
 mod load;
 mod route;
 mod snapshot;
+mod table;
 
+pub use balancing::{Balancing, Policy, SlowStart};
 pub use cluster::{Cluster, Discovery, OutlierDetection, UpstreamProtocol};
-pub use endpoint::{Endpoint, EndpointId, EndpointState, Health, Trial};
+pub use endpoint::{Endpoint, EndpointId, EndpointState, Health, Locality, Trial};
 pub use listener::{ChainMatch, FilterChain, HttpConnectionManager, Listener, NetworkFilter};
 pub use load::{
     ClusterLoad, EndpointLoad, ErrorClass, ErrorCounts, LATENCY_BUCKETS, LatencyHistogram,
@@ -32,3 +35,4 @@ pub use route::{
     Route, RouteConfiguration, VirtualHost, WeightedCluster,
 };
 pub use snapshot::Snapshot;
+pub use table::Table;
