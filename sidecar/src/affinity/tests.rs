@@ -13,6 +13,8 @@ fn cluster(version: &str) -> Arc<Cluster> {
         discovery: Discovery::Endpoints,
         endpoints: Vec::new(),
         overprovisioning_factor: 140,
+        balancing: crate::model::Balancing::default(),
+        tables: Arc::default(),
         protocol: UpstreamProtocol::SameAsDownstream,
         connect_timeout: Duration::from_secs(1),
         outlier_detection: None,

@@ -109,8 +109,8 @@ fn eject(state: &EndpointState, detection: &OutlierDetection, now: u64) -> Durat
 mod tests {
     use super::{Outcome, report};
     use crate::model::{
-        Cluster, Discovery, Endpoint, EndpointId, EndpointState, Health, OutlierDetection,
-        UpstreamProtocol,
+        Balancing, Cluster, Discovery, Endpoint, EndpointId, EndpointState, Health, Locality,
+        OutlierDetection, UpstreamProtocol,
     };
     use std::{sync::Arc, time::Duration};
 
@@ -120,6 +120,7 @@ mod tests {
             address: ([127, 0, 0, 1], 1).into(),
             weight: 1,
             priority: 0,
+            locality: Locality::default(),
             health: Health::Healthy,
             version: None,
             state: Arc::new(EndpointState::default()),
@@ -130,6 +131,8 @@ mod tests {
             discovery: Discovery::Endpoints,
             endpoints: (0..endpoints).map(endpoint).collect(),
             overprovisioning_factor: 140,
+            balancing: Balancing::default(),
+            tables: Arc::default(),
             protocol: UpstreamProtocol::Http1,
             connect_timeout: Duration::from_secs(1),
             outlier_detection: Some(OutlierDetection {

@@ -39,6 +39,8 @@ pub(super) struct Call<'a> {
     pub replay: Replay,
     /// The host that it names.
     pub authority: Option<Authority>,
+    /// By what its user is told apart.
+    pub hash: Option<u64>,
     /// A session token placed it.
     pub pinned: bool,
     /// It goes where the client meant it to, for want of an answer of the control plane's. As long
@@ -232,7 +234,7 @@ fn pick<'c>(
             })
         }
         Discovery::Endpoints => {
-            let choice = Choice::LeastRequest;
+            let choice = Choice::Balanced(call.hash);
             let picked = if call.pinned {
                 // A session does not change its version for want of proof.
                 local

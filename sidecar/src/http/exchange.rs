@@ -167,6 +167,7 @@ fn begin<'a>(
             body: Some(body),
             replay,
             authority,
+            hash: None,
             pinned: false,
             is_guess: false,
             deadline: None,
@@ -226,6 +227,7 @@ async fn forward<'h>(
                 .insert(header.name.clone(), header.value.clone());
         }
     }
+    exchange.call.hash = placement.key.hash;
     exchange.call.pinned = placement.pinned;
     exchange.call.deadline = route.timeout.map(|limit| exchange.started + limit);
     let sent = send(&mut exchange.call, host, route, &placement).await?;

@@ -172,6 +172,7 @@ mod tests {
             address: ([127, 0, 0, 1], 8080).into(),
             weight: 1,
             priority: 0,
+            locality: crate::model::Locality::default(),
             health: Health::Healthy,
             version: None,
             state: Arc::new(EndpointState::default()),

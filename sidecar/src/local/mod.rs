@@ -16,7 +16,7 @@ pub(crate) use load::{Load, Slot};
 pub use records::{AccessLog, Records};
 
 use crate::{
-    balance::{self, Choice, Conditions, Outcome},
+    balance::{self, Bench, Choice, Conditions, Outcome},
     drain::Drain,
     model::{
         Action, Cluster, Discovery, Endpoint, EndpointId, OutlierDetection, PathMatch, RetryPolicy,
@@ -90,6 +90,8 @@ pub(crate) struct Local {
     current: RefCell<Current>,
     changed: Notify,
     random: RefCell<fastrand::Rng>,
+    /// What is owed to endpoints in round robin, by their id.
+    owed: RefCell<Vec<Option<i64>>>,
     questions: Questions,
     asked: RefCell<HashMap<Question, Instant>>,
     /// When something of which there may be a flood was last said.
@@ -119,6 +121,7 @@ impl Local {
             current: RefCell::new(Rc::new(snapshot)),
             changed: Notify::new(),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
+            owed: RefCell::default(),
             questions,
             asked: RefCell::default(),
             said: Cell::new(None),
@@ -212,15 +215,13 @@ impl Local {
         tried: &[EndpointId],
         trials: Option<u32>,
     ) -> Option<&'c Endpoint> {
-        let load = self.load.borrow();
         let conditions = Conditions {
             now: self.now(),
             tried,
-            draw: &mut |below| self.draw(below),
-            active: |id| load.active(id),
+            bench: self,
             trials,
         };
-        balance::pick(cluster, choice, conditions)
+        balance::pick(cluster, choice, &conditions)
     }
 
     /// Counts how an exchange with an endpoint ended, and says so where that ejects it.
@@ -276,6 +277,31 @@ impl Local {
     }
 }
 
+impl Bench for Local {
+    fn draw(&self, below: u64) -> u64 {
+        Self::draw(self, below)
+    }
+
+    fn active(&self, id: EndpointId) -> u64 {
+        self.load.borrow().active(id)
+    }
+
+    fn owed(&self, id: EndpointId, change: i64, first: u64) -> i64 {
+        let mut owed = self.owed.borrow_mut();
+        let index = usize::try_from(id.0).unwrap_or(usize::MAX);
+        if index >= owed.len() {
+            owed.resize(index.saturating_add(1), None);
+        }
+        let Some(place) = owed.get_mut(index) else {
+            return 0;
+        };
+        let begin = || i64::try_from(self.draw(first)).unwrap_or(0);
+        let owed = place.unwrap_or_else(begin).saturating_add(change);
+        *place = Some(owed);
+        owed
+    }
+}
+
 /// One route for everything: to where the connection was meant to go.
 fn passthrough_host() -> Arc<VirtualHost> {
     Arc::new(VirtualHost {
@@ -303,6 +329,8 @@ pub(crate) fn passthrough_cluster() -> Arc<Cluster> {
         discovery: Discovery::OriginalDst,
         endpoints: Vec::new(),
         overprovisioning_factor: 140,
+        balancing: crate::model::Balancing::default(),
+        tables: Arc::default(),
         protocol: UpstreamProtocol::SameAsDownstream,
         connect_timeout: Duration::from_secs(10),
         outlier_detection: None,

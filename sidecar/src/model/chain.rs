@@ -95,6 +95,8 @@ mod tests {
                 discovery: Discovery::OriginalDst,
                 endpoints: Vec::new(),
                 overprovisioning_factor: 140,
+                balancing: crate::model::Balancing::default(),
+                tables: Arc::default(),
                 protocol: UpstreamProtocol::Http1,
                 connect_timeout: Duration::from_secs(1),
                 outlier_detection: None,

@@ -1,6 +1,6 @@
 //! A group of endpoints that serve alike, and how to talk to them.
 
-use super::{Endpoint, Health};
+use super::{Balancing, Endpoint, Health, Table};
 use std::{sync::Arc, time::Duration};
 
 /// A cluster with its endpoints, as CDS and EDS together describe it.
@@ -18,6 +18,10 @@ pub struct Cluster {
     /// `overprovisioning_factor`, 140 by default): a priority keeps all traffic while
     /// `healthy share * factor >= 100 %`.
     pub overprovisioning_factor: u32,
+    /// How they share what comes to it.
+    pub balancing: Balancing,
+    /// Where a request's hash leads, where that decides: a table for each priority.
+    pub tables: Arc<[Table]>,
     /// Which HTTP its endpoints speak.
     pub protocol: UpstreamProtocol,
     /// How long a connect may take.

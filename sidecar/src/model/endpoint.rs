@@ -37,12 +37,23 @@ pub struct Endpoint {
     pub weight: u32,
     /// 0 is preferred; a higher one serves only where all lower ones can't.
     pub priority: u32,
+    /// Where it stands.
+    pub locality: Locality,
     /// As the control plane sees it.
     pub health: Health,
     /// The version id it runs, where the control plane says so.
     pub version: Option<Arc<str>>,
     /// What all workers know about it.
     pub state: Arc<EndpointState>,
+}
+
+/// A place whose endpoints are drawn together, within their priority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Locality {
+    /// Its number within the cluster.
+    pub number: u32,
+    /// Its weight, where a cluster draws by locality.
+    pub weight: u32,
 }
 
 /// What all workers share about an endpoint. Read at every pick, written only before its first good
@@ -55,6 +66,8 @@ pub struct EndpointState {
     pub consecutive_5xx: AtomicU32,
     /// How often it was ejected.
     pub ejections: AtomicU32,
+    /// Milliseconds since the process's start: when it was last seen to become healthy.
+    pub ready_since: AtomicU64,
     /// Milliseconds since the process's start until which it is ejected; 0: it is not.
     ejected_until: AtomicU64,
     /// It has answered well.

@@ -12,6 +12,7 @@
 //!
 //! Pure: no tokio, no socket, no clock.
 
+mod balancing;
 mod chain;
 mod cluster;
 mod endpoint;
@@ -20,9 +21,11 @@ mod load;
 mod record;
 mod route;
 mod snapshot;
+mod table;
 
+pub use balancing::{Balancing, Policy, SlowStart};
 pub use cluster::{Cluster, Discovery, OutlierDetection, UpstreamProtocol};
-pub use endpoint::{Endpoint, EndpointId, EndpointState, Health, Trial};
+pub use endpoint::{Endpoint, EndpointId, EndpointState, Health, Locality, Trial};
 pub use listener::{ChainMatch, FilterChain, HttpConnectionManager, Listener, NetworkFilter};
 pub use load::{
     ClusterLoad, EndpointLoad, ErrorClass, ErrorCounts, LATENCY_BUCKETS, LatencyHistogram,
@@ -34,3 +37,4 @@ pub use route::{
     Route, RouteConfiguration, VirtualHost, WeightedCluster,
 };
 pub use snapshot::Snapshot;
+pub use table::Table;

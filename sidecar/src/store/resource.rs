@@ -4,8 +4,8 @@
 //! Pure: no Envoy messages, no tokio, no clock.
 
 use crate::model::{
-    ChainMatch, HashPolicy, Header, HeaderMatcher, Health, OutlierDetection, PathMatch,
-    RetryPolicy, UpstreamProtocol,
+    Balancing, ChainMatch, HashPolicy, Header, HeaderMatcher, Health, Locality, OutlierDetection,
+    PathMatch, RetryPolicy, UpstreamProtocol,
 };
 use http::HeaderName;
 use std::{
@@ -216,6 +216,8 @@ pub struct Cluster {
     pub version: Option<Arc<str>>,
     /// Where its endpoints come from.
     pub discovery: Discovery,
+    /// How its endpoints share what comes to it.
+    pub balancing: Balancing,
     /// Which HTTP its endpoints speak.
     pub protocol: UpstreamProtocol,
     /// How long a connect may take.
@@ -248,7 +250,7 @@ pub enum Discovery {
 /// A ClusterLoadAssignment.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// Lowest priority number first.
+    /// Lowest priority number first, and within a priority by locality.
     pub endpoints: Vec<Endpoint>,
     /// Percent, see [`crate::model::Cluster::overprovisioning_factor`].
     pub overprovisioning_factor: u32,
@@ -263,6 +265,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// 0 is preferred.
     pub priority: u32,
+    /// Where it stands.
+    pub locality: Locality,
     /// As the control plane sees it.
     pub health: Health,
     /// The version id, where the control plane says so.

@@ -291,6 +291,7 @@ fn database(address: SocketAddr) -> Cluster {
             address,
             weight: 1,
             priority: 0,
+            locality: crate::model::Locality::default(),
             health: Health::Healthy,
             version: None,
             state: Arc::default(),

@@ -62,6 +62,7 @@ fn version_2(address: Option<SocketAddr>) -> Arc<Cluster> {
         address,
         weight: 1,
         priority: 0,
+        locality: crate::model::Locality::default(),
         health: Health::Healthy,
         version: Some("v2".into()),
         state: Arc::default(),

@@ -6,6 +6,7 @@
 //! Pure: `now` is an argument.
 
 mod routes;
+mod tables;
 
 #[cfg(test)]
 mod tests;
@@ -15,8 +16,8 @@ use super::{
     resource::{self, Discovery, Filter, Name, Resources, Routes},
 };
 use crate::model::{
-    Cluster, Discovery as ModelDiscovery, Endpoint, FilterChain, HttpConnectionManager, Listener,
-    NetworkFilter, RouteConfiguration, Snapshot, UpstreamProtocol,
+    Balancing, Cluster, Discovery as ModelDiscovery, Endpoint, FilterChain, Health,
+    HttpConnectionManager, Listener, NetworkFilter, RouteConfiguration, Snapshot, UpstreamProtocol,
 };
 use segue_proto::names::{ClusterName, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, split_control};
 use std::{
@@ -28,10 +29,11 @@ use std::{
 /// For clusters that nobody sent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Builds snapshots. Remembers endpoints from one to the next.
+/// Builds snapshots. Remembers endpoints and tables from one to the next.
 #[derive(Debug, Default)]
 pub struct Compiler {
     ids: EndpointIds,
+    tables: tables::Kept,
     sequence: u64,
 }
 
@@ -42,6 +44,8 @@ impl Compiler {
         let mut clusters = Clusters {
             resources,
             ids: &mut self.ids,
+            tables: tables::Kept::default(),
+            tables_before: &mut self.tables,
             now,
             built: HashMap::new(),
         };
@@ -67,14 +71,15 @@ impl Compiler {
             .iter()
             .map(|(address, name)| (*address, name.as_ref().map(|name| clusters.get(name))))
             .collect();
-        let clusters = clusters.built;
+        let Clusters { built, tables, .. } = clusters;
+        self.tables = tables;
         self.ids.sweep(now);
         Snapshot {
             sequence: self.sequence,
             outbound,
             inbound,
             destinations,
-            clusters,
+            clusters: built,
             endpoint_ids: self.ids.bound(),
         }
     }
@@ -115,6 +120,8 @@ fn resolve(
 struct Clusters<'a> {
     resources: &'a Resources,
     ids: &'a mut EndpointIds,
+    tables: tables::Kept,
+    tables_before: &'a mut tables::Kept,
     now: Duration,
     built: HashMap<Name, Arc<Cluster>>,
 }
@@ -153,20 +160,29 @@ impl Clusters<'_> {
             .unwrap_or_default()
             .iter()
             .map(|endpoint| {
-                let (id, state) = self
-                    .ids
-                    .intern(&given.name, endpoint.address, watched, self.now);
+                let is_ready = endpoint.health == Health::Healthy;
+                let at = (endpoint.address, is_ready);
+                let (id, state) = self.ids.intern(&given.name, at, watched, self.now);
                 Endpoint {
                     id,
                     address: endpoint.address,
                     weight: endpoint.weight,
                     priority: endpoint.priority,
+                    locality: endpoint.locality,
                     health: endpoint.health,
                     version: endpoint.version.clone(),
                     state,
                 }
             })
             .collect();
+        let tables = assignment.map(|assignment| {
+            let basis = tables::Basis {
+                policy: given.balancing.policy,
+                by_locality: given.balancing.by_locality,
+                assignment: Arc::clone(assignment),
+            };
+            self.tables.tables(&given.name, basis, self.tables_before)
+        });
         Cluster {
             name: Arc::clone(&given.name),
             version: version(&given.name).or_else(|| given.version.clone()),
@@ -177,6 +193,8 @@ impl Clusters<'_> {
             endpoints,
             overprovisioning_factor: assignment
                 .map_or(100, |assignment| assignment.overprovisioning_factor),
+            balancing: given.balancing,
+            tables: tables.unwrap_or_default(),
             protocol: given.protocol,
             connect_timeout: given.connect_timeout,
             outlier_detection: given.outlier_detection,
@@ -191,6 +209,8 @@ fn missing(name: &Name) -> Cluster {
         discovery: ModelDiscovery::Endpoints,
         endpoints: Vec::new(),
         overprovisioning_factor: 100,
+        balancing: Balancing::default(),
+        tables: Arc::default(),
         protocol: UpstreamProtocol::SameAsDownstream,
         connect_timeout: CONNECT_TIMEOUT,
         outlier_detection: None,

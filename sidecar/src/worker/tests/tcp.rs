@@ -57,6 +57,7 @@ fn database(address: SocketAddr) -> Arc<Cluster> {
             address,
             weight: 1,
             priority: 0,
+            locality: crate::model::Locality::default(),
             health: Health::Healthy,
             version: None,
             state: Arc::default(),

@@ -1,11 +1,9 @@
 //! `envoy.config.cluster.v3.Cluster`.
 //!
-//! Every supported `lb_policy` spreads requests evenly; we take it as leave to do it our way
-//! (least request of two). Panic thresholds and circuit breakers are ignored: a cluster without a
-//! healthy endpoint answers 503.
+//! Circuit breakers are ignored.
 
 use super::{
-    endpoints,
+    balancing, endpoints,
     field::{
         FieldError, Result, Within as _, aggregated, duration_or, none_of, unpack, unsupported,
     },
@@ -18,7 +16,7 @@ use envoy_types::pb::{
     envoy::{
         config::cluster::v3::{
             Cluster as Message, OutlierDetection as OutlierMessage,
-            cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy},
+            cluster::{ClusterDiscoveryType, DiscoveryType},
         },
         extensions::upstreams::http::v3::{
             HttpProtocolOptions,
@@ -45,7 +43,6 @@ pub(super) fn cluster(name: &Name, message: &Message) -> Result<Cluster> {
             "load_balancing_policy",
         ),
         (message.lb_subset_config.is_some(), "lb_subset_config"),
-        (message.lb_config.is_some(), "lb_config"),
         (message.upstream_config.is_some(), "upstream_config"),
         (
             message.upstream_bind_config.is_some(),
@@ -53,7 +50,6 @@ pub(super) fn cluster(name: &Name, message: &Message) -> Result<Cluster> {
         ),
         (!message.filters.is_empty(), "filters"),
     ])?;
-    lb_policy(message.lb_policy)?;
     let connect_timeout = duration_or(
         message.connect_timeout.as_ref(),
         "connect_timeout",
@@ -66,6 +62,7 @@ pub(super) fn cluster(name: &Name, message: &Message) -> Result<Cluster> {
         name: Arc::clone(name),
         version: message.metadata.as_ref().and_then(endpoints::version),
         discovery: discovery(name, message)?,
+        balancing: balancing::balancing(message)?,
         protocol: protocol(message)?,
         connect_timeout,
         outlier_detection: message
@@ -74,25 +71,6 @@ pub(super) fn cluster(name: &Name, message: &Message) -> Result<Cluster> {
             .map(|given| outlier_detection(given).within("outlier_detection"))
             .transpose()?,
     })
-}
-
-fn lb_policy(given: i32) -> Result<()> {
-    match LbPolicy::try_from(given) {
-        Ok(
-            LbPolicy::RoundRobin
-            | LbPolicy::LeastRequest
-            | LbPolicy::Random
-            | LbPolicy::ClusterProvided,
-        ) => Ok(()),
-        Ok(other) => Err(FieldError::new(
-            "lb_policy",
-            format!("{} is not supported", other.as_str_name()),
-        )),
-        Err(_) => Err(FieldError::new(
-            "lb_policy",
-            format!("{given} is not supported"),
-        )),
-    }
 }
 
 fn discovery(name: &Name, message: &Message) -> Result<Discovery> {

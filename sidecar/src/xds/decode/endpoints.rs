@@ -1,10 +1,11 @@
 //! `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 //!
-//! Locality weights are ignored, as Envoy does without `locality_weighted_lb_config`.
+//! Each entry is a locality of its own; whether its weight counts is the Cluster's to say
+//! (`locality_weighted_lb_config`). Without a weight it gets nothing then, as in Envoy.
 
 use super::field::{FieldError, Result, Within as _, each, none_of, port};
 use crate::{
-    model::Health,
+    model::{Health, Locality},
     store::resource::{Assignment, Endpoint},
 };
 use envoy_types::pb::{
@@ -48,7 +49,13 @@ pub(super) fn assignment(message: &ClusterLoadAssignment) -> Result<Assignment> 
         ));
     }
     let localities = each(&message.endpoints, "endpoints", locality)?;
-    let mut endpoints: Vec<_> = localities.into_iter().flatten().collect();
+    let numbered = (0..).zip(localities).flat_map(|(number, mut members)| {
+        for member in &mut members {
+            member.locality.number = number;
+        }
+        members
+    });
+    let mut endpoints: Vec<_> = numbered.collect();
     endpoints.sort_by_key(|endpoint| endpoint.priority);
     Ok(Assignment {
         endpoints,
@@ -58,12 +65,15 @@ pub(super) fn assignment(message: &ClusterLoadAssignment) -> Result<Assignment> 
 
 fn locality(message: &LocalityLbEndpoints) -> Result<Vec<Endpoint>> {
     none_of(&[(message.lb_config.is_some(), "lb_config")])?;
+    let weight = message
+        .load_balancing_weight
+        .map_or(0, |weight| weight.value);
     each(&message.lb_endpoints, "lb_endpoints", |given| {
-        endpoint(given, message.priority)
+        endpoint(given, message.priority, weight)
     })
 }
 
-fn endpoint(message: &LbEndpoint, priority: u32) -> Result<Endpoint> {
+fn endpoint(message: &LbEndpoint, priority: u32, locality_weight: u32) -> Result<Endpoint> {
     let address = match &message.host_identifier {
         Some(HostIdentifier::Endpoint(endpoint)) => {
             address(endpoint.address.as_ref()).within("endpoint.address")?
@@ -86,6 +96,10 @@ fn endpoint(message: &LbEndpoint, priority: u32) -> Result<Endpoint> {
         address,
         weight,
         priority,
+        locality: Locality {
+            number: 0,
+            weight: locality_weight,
+        },
         health: health(message.health_status)?,
         version: message.metadata.as_ref().and_then(version),
     })

@@ -8,6 +8,7 @@
 //!
 //! Pure: no tokio, no socket, no clock.
 
+mod balancing;
 mod cluster;
 mod endpoints;
 mod field;

@@ -76,8 +76,8 @@ fn what_a_cluster_may_not_use_is_named() {
         refused(Kind::Cluster, &message)
     };
     assert_eq!(
-        with(|cluster| cluster.lb_policy = 2),
-        "lb_policy: RING_HASH is not supported"
+        with(|cluster| cluster.lb_policy = 7),
+        "lb_policy: LOAD_BALANCING_POLICY_CONFIG is not supported"
     );
     assert_eq!(
         with(|cluster| cluster.lb_policy = 99),

@@ -271,14 +271,14 @@ fn a_bad_resource_is_refused_by_name_and_its_neighbours_are_taken() {
     let mut test = Test::serving();
     test.receive_host(&[("v2", 0), ("v1", 10_000)]);
     let mut bad = cluster(V1);
-    bad.lb_policy = 2;
+    bad.lb_policy = 7;
     let nonce = test.receive(
         Kind::Cluster,
         &[(V1, bad.encode_to_vec()), (V2, cluster(V2).encode_to_vec())],
     );
     assert_eq!(
         test.nack_of(&nonce).unwrap(),
-        format!("Cluster {V1}: lb_policy: RING_HASH is not supported")
+        format!("Cluster {V1}: lb_policy: LOAD_BALANCING_POLICY_CONFIG is not supported")
     );
     let resources = test.stream.resources();
     assert!(resources.clusters.contains_key(V1));
