@@ -85,6 +85,7 @@ impl Sidecar {
             workers: workers.clone(),
             client: handle.clone(),
             reporter,
+            drain_timeout: flags.drain_timeout,
         };
         serve(sockets.admin, admin::admin(sources.clone()))?;
         serve(sockets.probe, admin::probe(sources))?;
@@ -123,6 +124,8 @@ fn start_workers(
             max_connections: flags.max_connections.get(),
             request_head_timeout: flags.request_head_timeout,
             stream_idle_timeout: flags.stream_idle_timeout,
+            endpoint_drain: flags.endpoint_drain_timeout,
+            stream_gap: flags.stream_gap(),
             ..worker::Settings::new(outbound, started.into_std(), fastrand::u64(..))
         };
         worker::spawn(
