@@ -212,9 +212,16 @@ async fn drained(underway: &Underway, activity: &Activity) -> &'static str {
             }
         }
     };
+    // Those that were asked last have their time too, or they would all end at the deadline.
+    let late = async {
+        underway.reaches(Ending::Due).await;
+        sleep(QUIET).await;
+    };
+    let over = "the drain's deadline has passed";
     select! {
         () = quiet => "it was quiet while its endpoint or this sidecar drained",
-        () = underway.reaches(Ending::Due) => "the drain's deadline has passed",
+        () = late => over,
+        () = underway.reaches(Ending::Cut) => over,
     }
 }
 
@@ -283,6 +290,13 @@ mod tests {
             drain.turn(|_| 0);
         }
         assert!(begun.elapsed() >= QUIET * 10);
-        assert!(ended.await.contains("deadline"));
+        for _ in 0..9 {
+            assert!(ended.as_mut().now_or_never().is_none());
+            activity.moved();
+            advance(QUIET / 10).await;
+        }
+        activity.moved();
+        advance(QUIET / 5).await;
+        assert!(ended.now_or_never().unwrap().contains("deadline"));
     }
 }
