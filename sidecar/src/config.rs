@@ -2,7 +2,14 @@
 
 use crate::{redirect, telemetry::CollectorUrl, xds::Identity};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 use tonic::transport::Uri;
 
 /// Segue's sidecar: takes a Pod's traffic and sends it where the control plane says.
@@ -19,8 +26,29 @@ pub struct Cli {
 pub enum Command {
     /// Run the sidecar
     Run(Box<Run>),
+    /// Tell the sidecar that runs here to drain, before it is stopped
+    Drain(Drain),
     /// Make the kernel hand this Pod's connections to the sidecar
     Redirect(redirect::Args),
+}
+
+/// Flags of `segue-sidecar drain`.
+#[derive(Clone, Debug, Args)]
+pub struct Drain {
+    /// The sidecar's admin address
+    #[arg(
+        long,
+        env = "SEGUE_ADMIN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:15000"
+    )]
+    pub admin: SocketAddr,
+    /// Wait until it is drained, or its --drain-timeout has passed
+    #[arg(long)]
+    pub wait: bool,
+    /// Then become this program
+    #[arg(last = true, value_name = "ARGV")]
+    pub then: Vec<OsString>,
 }
 
 /// Flags of `segue-sidecar run`.
@@ -57,7 +85,7 @@ pub struct Run {
         default_value = "0.0.0.0:15006"
     )]
     pub inbound: SocketAddr,
-    /// Serves /ready, /metrics, /config_dump and /connections
+    /// Serves /ready, /metrics, /config_dump, /connections, /streams and POST /drain
     #[arg(
         long,
         env = "SEGUE_ADMIN",
@@ -91,6 +119,19 @@ pub struct Run {
         value_parser = duration
     )]
     pub drain_timeout: Duration,
+    /// How long streams may go on at an instance that the control plane drains
+    #[arg(
+        long,
+        env = "SEGUE_ENDPOINT_DRAIN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "55s",
+        value_parser = duration
+    )]
+    pub endpoint_drain_timeout: Duration,
+    /// Long-lived streams that a drain ends per second, more only where time is short [default: by
+    /// how many are open and the time that is left]
+    #[arg(long, env = "SEGUE_DRAIN_RATE", value_name = "N")]
+    pub drain_rate: Option<NonZeroU32>,
     /// Downstream connections that each worker serves at once; more are closed
     #[arg(
         long,
@@ -157,6 +198,13 @@ impl Run {
     pub fn worker_count(&self) -> usize {
         let default = || thread::available_parallelism().map_or(1, |cpus| cpus.get().min(2));
         self.threads.map_or_else(default, NonZeroUsize::get)
+    }
+
+    /// The time from one long-lived stream's end to the next, of each worker by itself.
+    pub fn stream_gap(&self) -> Option<Duration> {
+        let workers = u32::try_from(self.worker_count()).unwrap_or(1);
+        let gap = |rate: NonZeroU32| Duration::from_secs(1) * workers / rate.get();
+        self.drain_rate.map(gap)
     }
 
     /// Who this sidecar is.
@@ -271,6 +319,22 @@ mod tests {
         for wrong in ["", ".5", "-1", "100.1", "0.00001", "1e1", "1%", "1.x"] {
             assert!(percent(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_rate_of_a_drain_is_shared_by_the_workers() {
+        let flags = "segue-sidecar run --workload shop/web-0 --threads 2 --drain-rate 10";
+        let cli = Cli::try_parse_from(flags.split(' ')).unwrap();
+        let gap = Some(Duration::from_millis(200));
+        assert!(matches!(cli.command, Command::Run(run) if run.stream_gap() == gap));
+    }
+
+    #[test]
+    fn a_drain_may_be_followed_by_a_program() {
+        let flags = "segue-sidecar drain --wait -- sh -c true";
+        let cli = Cli::try_parse_from(flags.split(' ')).unwrap();
+        assert!(matches!(cli.command, Command::Drain(drain)
+            if drain.wait && drain.then == ["sh", "-c", "true"]));
     }
 
     #[test]

@@ -1,24 +1,25 @@
 //! The sidecar's own HTTP endpoints: readiness, metrics, what configuration it has and how old.
 //!
-//! Reads only. `--admin` serves all of it and listens on loopback; `--probe` serves readiness
-//! alone, since anybody may reach it.
+//! `--admin` serves all of it and listens on loopback, for whoever may call there may also begin a
+//! drain; `--probe` serves readiness alone, since anybody may reach it.
 
 mod view;
 
 use crate::{
-    store::{Command, Worker},
+    store::{self, Command, Worker},
     telemetry::{self, Process, Reporter, Told},
     xds::{Connection, Handle},
 };
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::{StatusCode, header},
     response::IntoResponse,
-    routing::get,
+    routing::{get, post},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// What the endpoints read.
@@ -32,6 +33,16 @@ pub struct Sources {
     pub reporter: Reporter,
     /// What was told of requests.
     pub told: Told,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
+}
+
+/// How `/drain` is called.
+#[derive(Debug, Deserialize)]
+struct DrainQuery {
+    /// Answer only once it is drained.
+    #[serde(default)]
+    wait: bool,
 }
 
 /// Everything.
@@ -41,6 +52,8 @@ pub fn admin(sources: Sources) -> Router {
         .route("/metrics", get(metrics))
         .route("/config_dump", get(config_dump))
         .route("/connections", get(connections))
+        .route("/streams", get(streams))
+        .route("/drain", post(drain))
         .with_state(Arc::new(sources))
 }
 
@@ -107,4 +120,31 @@ async fn connections(State(sources): State<Arc<Sources>>) -> Json<Value> {
         }
     }
     Json(json!({ "connections": list }))
+}
+
+/// What is under way, by kind and age.
+async fn streams(State(sources): State<Arc<Sources>>) -> Json<Value> {
+    let mut workers = Vec::new();
+    for worker in &sources.workers {
+        let (answer, open) = oneshot::channel();
+        worker.commands.send(Command::ListStreams(answer)).ok();
+        // A worker that has ended has nothing open.
+        workers.push(open.await.ok());
+    }
+    Json(view::streams(&workers))
+}
+
+/// Begins to drain. Whoever comes is still served, until the process is told to stop.
+async fn drain(
+    State(sources): State<Arc<Sources>>,
+    Query(query): Query<DrainQuery>,
+) -> (StatusCode, &'static str) {
+    tracing::info!(deadline = ?sources.drain_timeout, "draining: the admin address was asked to");
+    let drained = store::drain(&sources.workers, sources.drain_timeout, false);
+    if query.wait {
+        drained.await;
+        (StatusCode::OK, "drained\n")
+    } else {
+        (StatusCode::ACCEPTED, "draining\n")
+    }
 }

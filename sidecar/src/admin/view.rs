@@ -2,11 +2,11 @@
 
 use crate::{
     model::{Cluster, Discovery, Health, Snapshot},
-    store::ConnectionInfo,
+    store::{ConnectionInfo, OpenStreams, StreamInfo},
     xds::{Connection, Dump, stream::ResourceState},
 };
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The configuration: how the stream stands, every resource with version, state and age, and the
 /// clusters in force.
@@ -83,7 +83,7 @@ fn cluster(cluster: &Arc<Cluster>, now: Duration) -> Value {
 pub(super) fn connection(worker: usize, connection: &ConnectionInfo) -> Value {
     json!({
         "worker": worker,
-        "direction": if connection.inbound { "inbound" } else { "outbound" },
+        "direction": direction(connection.inbound),
         "protocol": connection.protocol,
         "peer": connection.peer.to_string(),
         "originalDestination": connection.original_destination.map(|at| at.to_string()),
@@ -92,6 +92,82 @@ pub(super) fn connection(worker: usize, connection: &ConnectionInfo) -> Value {
     })
 }
 
+/// What is under way in each worker: how much of each kind, and each by itself, the oldest first.
+pub(super) fn streams(workers: &[Option<OpenStreams>]) -> Value {
+    let mut all = Vec::new();
+    for (worker, open) in workers.iter().enumerate() {
+        let streams = open.iter().flat_map(|open| &open.streams);
+        all.extend(streams.map(|stream| (worker, *stream)));
+    }
+    all.sort_by_key(|(_, stream)| Reverse(stream.age));
+    let mut kinds: BTreeMap<&str, (u64, u64, Duration)> = BTreeMap::new();
+    for (_, stream) in &all {
+        let (count, ending, oldest) = kinds.entry(stream.kind).or_default();
+        *count += 1;
+        *ending += u64::from(stream.ending);
+        *oldest = stream.age.max(*oldest);
+    }
+    let kind = |(kind, (count, ending, oldest))| {
+        let shown = json!({ "count": count, "ending": ending, "oldestMs": ms(oldest) });
+        (String::from(kind), shown)
+    };
+    let stream = |(worker, stream): &(usize, StreamInfo)| {
+        json!({
+            "worker": worker,
+            "kind": stream.kind,
+            "direction": direction(stream.inbound),
+            "ageMs": ms(stream.age),
+            "ending": stream.ending,
+        })
+    };
+    json!({
+        "draining": workers.iter().flatten().any(|open| open.draining),
+        "open": kinds.into_iter().map(kind).collect::<Map<_, _>>(),
+        "streams": all.iter().map(stream).collect::<Vec<_>>(),
+    })
+}
+
+const fn direction(inbound: bool) -> &'static str {
+    if inbound { "inbound" } else { "outbound" }
+}
+
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::streams;
+    use crate::store::{OpenStreams, StreamInfo};
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_open_is_shown_by_kind_and_age() {
+        let stream = |kind, seconds, ending| StreamInfo {
+            kind,
+            inbound: true,
+            age: Duration::from_secs(seconds),
+            ending,
+        };
+        let first = OpenStreams {
+            draining: true,
+            streams: vec![stream("sse", 1, false), stream("tcp", 3, true)],
+        };
+        let other = OpenStreams {
+            draining: false,
+            streams: vec![stream("sse", 2, true)],
+        };
+        let shown = streams(&[Some(first), None, Some(other)]);
+        assert_eq!(shown["draining"], true);
+        let open = json!({
+            "sse": { "count": 2, "ending": 1, "oldestMs": 2_000 },
+            "tcp": { "count": 1, "ending": 1, "oldestMs": 3_000 },
+        });
+        assert_eq!(shown["open"], open);
+        let all = shown["streams"].as_array().unwrap();
+        let ages: Vec<_> = all.iter().map(|one| &one["ageMs"]).collect();
+        assert_eq!(ages, [3_000, 2_000, 1_000]);
+        assert_eq!(shown["streams"][1]["worker"], 2);
+    }
 }

@@ -1,12 +1,11 @@
 //! From the signal to the exit.
 
 use super::{Failure, start::Sidecar};
-use crate::store::{Command, Worker};
+use crate::store::{self, Worker};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use std::{process::ExitCode, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
     time::timeout,
 };
 use tracing::{error, info, warn};
@@ -82,21 +81,7 @@ async fn any_ended(workers: &[Worker]) {
 }
 
 async fn drain(sidecar: &Sidecar, deadline: Duration) {
-    let draining: Vec<_> = sidecar
-        .workers
-        .iter()
-        .filter_map(|worker| {
-            let (done, drained) = oneshot::channel();
-            let command = Command::Drain { deadline, done };
-            worker.commands.send(command).ok().map(|()| drained)
-        })
-        .collect();
-    let all = async {
-        for drained in draining {
-            // An error says that the worker has ended.
-            drained.await.ok();
-        }
-    };
+    let all = store::drain(&sidecar.workers, deadline, true);
     if timeout(deadline + GRACE, all).await.is_err() {
         warn!("a worker did not drain in time");
     }

@@ -3,6 +3,7 @@
 //! One thread per worker carries traffic; this one talks to the control plane and answers on the
 //! admin addresses.
 
+mod ask;
 mod drain;
 mod sockets;
 mod start;
@@ -29,6 +30,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Redirect(args) => redirect::run(args),
+        Command::Drain(flags) => ask::drain(&flags).unwrap_or_else(|failure| failure.report()),
         Command::Run(flags) => run(&flags).unwrap_or_else(|failure| failure.report()),
     }
 }

@@ -81,6 +81,7 @@ impl Sidecar {
             client: handle.clone(),
             reporter,
             told,
+            drain_timeout: flags.drain_timeout,
         };
         serve(sockets.admin, admin::admin(sources.clone()))?;
         serve(sockets.probe, admin::probe(sources))?;
@@ -143,6 +144,8 @@ fn start_workers(
             request_head_timeout: flags.request_head_timeout,
             stream_idle_timeout: flags.stream_idle_timeout,
             records: records.clone(),
+            endpoint_drain: flags.endpoint_drain_timeout,
+            stream_gap: flags.stream_gap(),
             ..worker::Settings::new(outbound, started.into_std(), fastrand::u64(..))
         };
         worker::spawn(

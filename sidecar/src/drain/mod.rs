@@ -4,13 +4,33 @@
 //! served: whoever still sends is still answered. [`Drain::finished`] ends once nothing is under
 //! way; how long idle connections are still waited for is the worker's to say.
 //!
-//! Invariant: the number under way is exactly the number of [`Underway`] guards alive.
+//! Long-lived streams end by a [budget](budget::Budget): all of them where the worker drains, those
+//! of one endpoint where that one does. [`Drain::turn`] tells them; each ends itself, at a boundary
+//! of its protocol.
+//!
+//! Invariant: what is under way is exactly what has a living [`Underway`], or holds a [`Hold`].
 
-use std::{cell::Cell, rc::Rc};
+mod budget;
+mod open;
+
+pub(crate) use open::{Ending, Kind, Underway};
+
+use crate::model::EndpointId;
+use budget::{Budget, DRAWS, Turn};
+use open::{All, Open};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    time::Duration,
+};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+
+/// How often is looked whether more streams or fewer are to be ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How far the end has come. Only ever goes on, never back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,19 +47,49 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Drain {
     phase: watch::Sender<Phase>,
-    underway: Cell<u64>,
+    open: RefCell<All>,
+    holds: Cell<u64>,
     /// When the last of what was under way ended.
     ended: Cell<Option<Instant>>,
     idle: Notify,
+    plans: RefCell<Plans>,
+    /// Something is to be ended that was not before.
+    planned: Notify,
+    /// From when the budgets count.
+    epoch: Instant,
+}
+
+/// What is to be ended, and by when.
+#[derive(Debug, Default)]
+struct Plans {
+    all: Option<Budget>,
+    endpoints: HashMap<EndpointId, Budget>,
+}
+
+/// One of what is under way, as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed {
+    /// What it is.
+    pub kind: Kind,
+    /// True: it came in for the Pod's own application.
+    pub inbound: bool,
+    /// How long it has been open.
+    pub age: Duration,
+    /// It was told to end.
+    pub ending: bool,
 }
 
 impl Default for Drain {
     fn default() -> Self {
         Self {
             phase: watch::Sender::new(Phase::Running),
-            underway: Cell::new(0),
+            open: RefCell::default(),
+            holds: Cell::new(0),
             ended: Cell::new(None),
             idle: Notify::new(),
+            plans: RefCell::default(),
+            planned: Notify::new(),
+            epoch: Instant::now(),
         }
     }
 }
@@ -59,6 +109,9 @@ impl Drain {
             }
             later
         });
+        if phase == Phase::Cut {
+            self.end_all(None, Ending::Cut);
+        }
     }
 
     /// Waits until `phase` is reached.
@@ -70,63 +123,192 @@ impl Drain {
         }
     }
 
-    /// Notes that a request, a stream or an opaque connection is under way.
-    pub(crate) fn begin(self: &Rc<Self>) -> Underway {
-        self.underway.set(self.underway.get() + 1);
-        Underway(Rc::clone(self))
+    /// Notes that something is under way, since `since`.
+    pub(crate) fn begin(self: &Rc<Self>, kind: Kind, inbound: bool, since: Instant) -> Underway {
+        let open = Open::new(kind, inbound, since);
+        let key = self.open.borrow_mut().insert(open);
+        self.opened();
+        Underway {
+            drain: Rc::clone(self),
+            key,
+        }
+    }
+
+    /// Keeps the drain from being finished for as long as the result lives.
+    pub(crate) fn hold(self: &Rc<Self>) -> Hold {
+        self.holds.set(self.holds.get() + 1);
+        Hold(Rc::clone(self))
     }
 
     /// Waits until nothing is under way. Returns since when that is so; None: nothing ever was.
     pub(crate) async fn finished(&self) -> Option<Instant> {
         loop {
             let idle = self.idle.notified();
-            if self.underway.get() == 0 {
+            if self.is_idle() {
                 return self.ended.get();
             }
             idle.await;
         }
     }
-}
 
-/// Something is under way as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Underway(Rc<Drain>);
+    /// All that is under way.
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        let open = self.open.borrow();
+        open.iter()
+            .map(|(_, open)| Listed {
+                kind: open.kind,
+                inbound: open.inbound,
+                age: open.since.elapsed(),
+                ending: open.ending > Ending::No,
+            })
+            .collect()
+    }
 
-impl Drop for Underway {
-    fn drop(&mut self) {
-        let left = self.0.underway.get().saturating_sub(1);
-        self.0.underway.set(left);
-        if left == 0 {
-            self.0.ended.set(Some(Instant::now()));
-            self.0.idle.notify_waiters();
+    /// Long-lived streams are to have ended in `left`, one in each `gap`. Where that was said before
+    /// and is not over, the first time counts.
+    pub(crate) fn end_streams(&self, left: Duration, gap: Option<Duration>) {
+        let now = self.epoch.elapsed();
+        let mut plans = self.plans.borrow_mut();
+        plans
+            .all
+            .get_or_insert_with(|| Budget::new(now, now + left, gap));
+        drop(plans);
+        self.planned.notify_one();
+    }
+
+    /// The same for those at the endpoints that drain. `serving` is the rest: one of them that
+    /// drained before keeps the streams that it has left. An endpoint that is neither is gone, and
+    /// what was begun goes on.
+    pub(crate) fn end_streams_at(
+        &self,
+        draining: &[EndpointId],
+        serving: impl Iterator<Item = EndpointId>,
+        left: Duration,
+        gap: Option<Duration>,
+    ) {
+        let now = self.epoch.elapsed();
+        let mut plans = self.plans.borrow_mut();
+        if !plans.endpoints.is_empty() {
+            for endpoint in serving {
+                plans.endpoints.remove(&endpoint);
+            }
+            plans
+                .endpoints
+                .retain(|endpoint, _| draining.contains(endpoint) || self.is_any(Some(*endpoint)));
+        }
+        for endpoint in draining {
+            let plan = || Budget::new(now, now + left, gap);
+            plans.endpoints.entry(*endpoint).or_insert_with(plan);
+        }
+        drop(plans);
+        self.planned.notify_one();
+    }
+
+    /// Tells streams to end whose turn it is. Returns when to look again; None: not before
+    /// [`planned`](Self::planned).
+    pub(crate) fn turn(&self, draw: impl Fn(u32) -> u32) -> Option<Instant> {
+        let now = self.epoch.elapsed();
+        let mut plans = self.plans.borrow_mut();
+        let plans = &mut *plans;
+        let all = plans.all.iter_mut().map(|budget| (None, budget));
+        let endpoints = plans.endpoints.iter_mut();
+        let endpoints = endpoints.map(|(endpoint, budget)| (Some(*endpoint), budget));
+        let next = all
+            .chain(endpoints)
+            .filter_map(|(of, budget)| self.carry_out(budget, of, now, &draw))
+            .min();
+        // Whoever comes later is still served.
+        plans.all.take_if(|budget| budget.is_over(now));
+        Some(self.epoch + next?.min(now + LOOK))
+    }
+
+    /// Waits until something is to be ended that was not before.
+    pub(crate) async fn planned(&self) {
+        self.planned.notified().await;
+    }
+
+    /// Ends what is due of one plan. Returns when the next is.
+    fn carry_out(
+        &self,
+        budget: &mut Budget,
+        of: Option<EndpointId>,
+        now: Duration,
+        draw: impl Fn(u32) -> u32,
+    ) -> Option<Duration> {
+        loop {
+            let candidates = self.candidates(of);
+            match budget.turn(now, candidates.len(), draw(DRAWS)) {
+                Turn::End => {
+                    let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+                    let chosen = usize::try_from(draw(count)).unwrap_or(0);
+                    if let Some(key) = candidates.get(chosen)
+                        && let Some(open) = self.open.borrow_mut().get_mut(*key)
+                    {
+                        open.end(Ending::Asked);
+                    }
+                }
+                Turn::Wait(until) => return self.is_any(of).then_some(until),
+                Turn::Over => {
+                    self.end_all(of, Ending::Due);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn candidates(&self, of: Option<EndpointId>) -> Vec<usize> {
+        let open = self.open.borrow();
+        open.iter()
+            .filter(|(_, open)| open.may_be_asked(of))
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    fn is_any(&self, of: Option<EndpointId>) -> bool {
+        let open = self.open.borrow();
+        open.iter().any(|(_, open)| open.is_at(of))
+    }
+
+    fn end_all(&self, of: Option<EndpointId>, ending: Ending) {
+        let mut all = self.open.borrow_mut();
+        for (_, open) in &mut *all {
+            if open.is_at(of) {
+                open.end(ending);
+            }
+        }
+    }
+
+    /// Something was begun, or has become what may be told to end.
+    fn opened(&self) {
+        let plans = self.plans.borrow();
+        if plans.all.is_some() || !plans.endpoints.is_empty() {
+            self.planned.notify_one();
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.holds.get() == 0 && self.open.borrow().is_empty()
+    }
+
+    /// Something has ended, perhaps the last.
+    fn ended(&self) {
+        if self.is_idle() {
+            self.ended.set(Some(Instant::now()));
+            self.idle.notify_waiters();
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{Drain, Phase};
-    use futures_util::FutureExt;
-    use std::rc::Rc;
+/// The drain is not finished as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Hold(Rc<Drain>);
 
-    #[test]
-    fn it_is_finished_once_the_last_guard_is_dropped() {
-        let drain = Rc::new(Drain::default());
-        let (one, other) = (drain.begin(), drain.begin());
-        drop(one);
-        let mut finished = Box::pin(drain.finished());
-        assert!(finished.as_mut().now_or_never().is_none());
-        drop(other);
-        assert!(finished.now_or_never().unwrap().is_some());
-    }
-
-    #[test]
-    fn phases_never_go_back() {
-        let drain = Drain::default();
-        assert!(!drain.is_draining());
-        drain.advance(Phase::Cut);
-        drain.advance(Phase::Draining);
-        assert!(drain.is_draining());
-        assert!(drain.reached(Phase::Cut).now_or_never().is_some());
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.holds.set(self.0.holds.get().saturating_sub(1));
+        self.0.ended();
     }
 }
+
+#[cfg(test)]
+mod tests;

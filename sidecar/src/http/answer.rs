@@ -1,12 +1,13 @@
 //! Answers of our own: where no upstream answers, the client is told why in a sentence.
 
 use super::response::ResponseBody;
+use crate::local::Local;
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, SERVER},
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 /// Our name in answers of our own.
 const NAME: HeaderValue = HeaderValue::from_static("segue");
@@ -15,6 +16,27 @@ const UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
 /// The status of a gRPC call.
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// After how many milliseconds the call may be tried again (gRFC A6, "Pushback").
+const GRPC_RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+/// Calls that a drain has ended are tried again within so many milliseconds.
+const PUSHBACK_MS: u64 = 1_000;
+const DRAINED: &str = "the proxy or the instance behind it is about to stop";
+
+/// When a call that a drain has ended may be tried again: clients that heard of it at once come back
+/// one after the other.
+pub(super) fn pushback(local: &Local) -> Duration {
+    Duration::from_millis(local.draw(PUSHBACK_MS))
+}
+
+/// How a gRPC call ends that a drain has ended. It may be tried again after `pushback`.
+pub(super) fn drained(pushback: Duration) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(3);
+    trailers.insert(GRPC_STATUS, UNAVAILABLE);
+    trailers.insert(GRPC_MESSAGE, HeaderValue::from_static(DRAINED));
+    let pushback = u64::try_from(pushback.as_millis()).unwrap_or(u64::MAX);
+    trailers.insert(GRPC_RETRY_PUSHBACK, pushback.into());
+    trailers
+}
 
 /// Why a request is not answered by an upstream.
 #[derive(Debug)]
@@ -22,6 +44,7 @@ pub(super) struct Refusal {
     status: StatusCode,
     why: Cow<'static, str>,
     close: bool,
+    pushback: Option<Duration>,
 }
 
 impl Refusal {
@@ -31,6 +54,7 @@ impl Refusal {
             status,
             why: why.into(),
             close: false,
+            pushback: None,
         }
     }
 
@@ -55,6 +79,14 @@ impl Refusal {
         Self {
             close: true,
             ..Self::new(StatusCode::REQUEST_TIMEOUT, why)
+        }
+    }
+
+    /// 503, and when a gRPC call may be tried again: a drain has ended it.
+    pub(super) fn drained(pushback: Duration) -> Self {
+        Self {
+            pushback: Some(pushback),
+            ..Self::unavailable(DRAINED)
         }
     }
 
@@ -102,7 +134,9 @@ impl Refusal {
         headers.insert(SERVER, NAME);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(GRPC_STATUS, UNAVAILABLE);
-        if let Ok(message) = HeaderValue::try_from(self.why.replace('%', "%25")) {
+        if let Some(pushback) = self.pushback {
+            headers.extend(drained(pushback));
+        } else if let Ok(message) = HeaderValue::try_from(self.why.replace('%', "%25")) {
             headers.insert(GRPC_MESSAGE, message);
         }
         response

@@ -2,24 +2,26 @@
 
 use super::{
     Active, Client,
-    answer::Refusal,
+    answer::{self, Refusal},
     attempt::{self, Call, Sent},
     authority::{self, Authority},
-    connect, forwarded,
+    connect,
+    finish::finish,
+    forwarded,
     framing::MIN_RATE,
     headers,
     heads::Fault,
     host::{known, lookup},
     matching::{self, Lookup},
     recording::Recording,
-    response::{Account, GrpcStatus, ResponseBody, Streamed, Watched},
-    tunnel,
+    response::ResponseBody,
 };
 use crate::{
     affinity::{self, Placement},
     balance::Outcome,
+    drain::Ending,
     local::Local,
-    model::{Action, Cluster, Discovery, ErrorClass, Header, Route, VirtualHost},
+    model::{Cluster, Discovery, ErrorClass, Header, Route, VirtualHost},
     upstream::{Patience, Protocol, RequestBody},
 };
 use http::{
@@ -30,7 +32,7 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use std::{rc::Rc, sync::Arc};
-use tokio::time::{Instant, sleep_until};
+use tokio::{select, time::Instant};
 
 /// Answers one request.
 pub(super) async fn serve(
@@ -39,7 +41,17 @@ pub(super) async fn serve(
 ) -> Response<ResponseBody> {
     let grpc = headers::is_grpc(request.headers());
     let mut recording = Recording::begin(client, &mut request);
-    let mut response = match exchange(client, request, &mut recording).await {
+    let started = Instant::now();
+    let active = client.begin(started);
+    let drain = &client.local.drain;
+    let key = active.underway.key();
+    let answered = select! {
+        biased;
+        answered = exchange(client, request, (started, active), &mut recording) => answered,
+        // A call that has not begun to be answered is told so; other requests are cut.
+        () = drain.reaches(key, Ending::Due), if grpc => Err(Refusal::drained(answer::pushback(&client.local))),
+    };
+    let mut response = match answered {
         Ok(response) => response,
         Err(refusal) => {
             recording.refused(&refusal);
@@ -60,27 +72,32 @@ pub(super) async fn serve(
 }
 
 /// A request that is being served.
-struct Exchange<'a> {
-    call: Call<'a>,
-    started: Instant,
+pub(super) struct Exchange<'a> {
+    /// What is sent.
+    pub call: Call<'a>,
+    /// When it began.
+    pub started: Instant,
     /// Where an upgrade was asked for: the client's connection, once it is agreed to.
-    upgrade: Option<OnUpgrade>,
-    active: Active,
-    recording: &'a mut Recording,
+    pub upgrade: Option<OnUpgrade>,
+    /// It is under way.
+    pub active: Active,
+    /// What is told of it.
+    pub recording: &'a mut Recording,
 }
 
 async fn exchange(
     client: &Rc<Client>,
     request: Request<Incoming>,
+    (started, active): (Instant, Active),
     recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let active = client.begin();
     let (head, incoming) = request.into_parts();
     let authority = check(client, &head)?;
     if head.method == Method::CONNECT {
         return connect::serve(client, head, authority, active).await;
     }
-    let mut exchange = begin(client, (head, incoming), authority, active, recording);
+    let times = (started, active);
+    let mut exchange = begin(client, (head, incoming), authority, times, recording);
     let snapshot = known(client, exchange.call.authority.as_ref()).await;
     let found = lookup(client, &snapshot, exchange.call.authority.as_ref());
     let host = match found {
@@ -149,7 +166,7 @@ fn begin<'a>(
     client: &'a Rc<Client>,
     (mut head, incoming): (Parts, Incoming),
     authority: Option<Authority>,
-    active: Active,
+    (started, active): (Instant, Active),
     recording: &'a mut Recording,
 ) -> Exchange<'a> {
     let wants_upgrade = head.version == Version::HTTP_11 && headers::wants_upgrade(&head.headers);
@@ -172,7 +189,7 @@ fn begin<'a>(
             is_guess: false,
             deadline: None,
         },
-        started: Instant::now(),
+        started,
         upgrade: upgrade.filter(|_| wants_upgrade),
         active,
         recording,
@@ -292,98 +309,4 @@ fn stand_in<'h>(
 ) -> Option<&'h Arc<Cluster>> {
     let is_forwarded = call.client.entry.inbound && tried.discovery == Discovery::Endpoints;
     (is_forwarded && call.is_unsent()).then(|| host.own_application())?
-}
-
-/// Sends the response on.
-fn finish(
-    exchange: Exchange<'_>,
-    host: &VirtualHost,
-    route: &Route,
-    placement: Option<&Placement<'_>>,
-    sent: Option<Sent<'_>>,
-) -> Response<ResponseBody> {
-    let (Some(placement), Some(mut sent)) = (placement, sent) else {
-        let response = direct(route);
-        exchange.recording.answered_ourselves(response.status());
-        return response;
-    };
-    let client = exchange.call.client;
-    let local = &client.local;
-    let cluster = sent.cluster;
-    let (mut head, incoming) = sent.response.into_parts();
-    let outcome = outcome(&head);
-    let endpoint = sent.endpoint.map(|endpoint| endpoint.address);
-    let place = (&cluster.name, endpoint.or_else(|| client.destination()));
-    exchange
-        .recording
-        .answered(head.status, place, sent.version, placement.pinned);
-    exchange.recording.grpc(GrpcStatus::of(&head.headers));
-    let watched = sent
-        .endpoint
-        .filter(|_| cluster.outlier_detection.is_some());
-    if let Some(endpoint) = watched {
-        match outcome {
-            Some(outcome) => local.report(cluster, endpoint, outcome),
-            // A call that has begun may go on for hours.
-            None => endpoint.state.prove(),
-        }
-    }
-    let upgrade = exchange
-        .upgrade
-        .filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS);
-    if let Some(timeout) = headers::idle_timeout(&head.headers) {
-        sent.lease.idle_timeout(timeout);
-    }
-    headers::strip(&mut head.headers, upgrade.is_some());
-    let served = sent.version.map(|version| &**version);
-    if affinity::decorate(&mut head.headers, host, route, placement, served) {
-        sent.in_flight.began_session();
-    }
-    if let (Some(downstream), Some(upstream)) = (upgrade, head.extensions.remove::<OnUpgrade>()) {
-        let mut recording = exchange.recording.take();
-        recording.whole();
-        let held = (sent.in_flight.upgrade(), sent.lease, recording);
-        client.framing.end();
-        tunnel::upgraded(client, downstream, upstream, (exchange.active, held));
-        return Response::from_parts(head, ResponseBody::Own(None));
-    }
-    head.extensions.clear();
-    let account = Account {
-        lease: sent.lease,
-        in_flight: sent.in_flight,
-        active: exchange.active,
-        request: exchange.call.replay,
-        recording: exchange.recording.take(),
-        outcome,
-        watched: watched.map(|endpoint| Watched {
-            cluster: Arc::clone(cluster),
-            endpoint: endpoint.id,
-        }),
-    };
-    let deadline = exchange.call.deadline.map(|at| Box::pin(sleep_until(at)));
-    let body = Streamed::new(incoming, account, deadline);
-    Response::from_parts(head, ResponseBody::Upstream(body))
-}
-
-/// How it went, by the head. None: a gRPC call, its trailers will say.
-fn outcome(head: &http::response::Parts) -> Option<Outcome> {
-    let outcome = Outcome::of(head.status);
-    if outcome == Outcome::Success && headers::is_grpc(&head.headers) {
-        return GrpcStatus::of(&head.headers).map(GrpcStatus::outcome);
-    }
-    Some(outcome)
-}
-
-/// The answer of a route that needs no upstream.
-fn direct(route: &Route) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Own(None));
-    if let Action::DirectResponse { status, body } = &route.action {
-        response = Response::new(ResponseBody::own(body.clone()));
-        *response.status_mut() = *status;
-    }
-    for header in &route.response_headers {
-        let headers = response.headers_mut();
-        headers.append(header.name.clone(), header.value.clone());
-    }
-    response
 }

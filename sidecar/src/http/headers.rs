@@ -1,6 +1,6 @@
 //! What of a message belongs to one connection only, and how the target is written for the next.
 
-use super::authority::Authority;
+use super::{authority::Authority, tunnel::Upgraded};
 use crate::upstream::Protocol;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
@@ -74,6 +74,27 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
         let after = value.as_bytes().strip_prefix(b"application/grpc");
         after.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     })
+}
+
+/// True for server-sent events (WHATWG HTML, 9.2).
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let media = value.as_bytes().split(|byte| *byte == b';').next();
+        media.is_some_and(|media| {
+            media
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"text/event-stream")
+        })
+    })
+}
+
+/// What a response says that the connection has changed to.
+pub(super) fn upgraded(headers: &HeaderMap) -> Upgraded {
+    if contains_token(headers, &UPGRADE, "websocket") {
+        Upgraded::WebSocket
+    } else {
+        Upgraded::Other
+    }
 }
 
 /// True where sending it twice does what sending it once does (RFC 9110, 9.2.2).

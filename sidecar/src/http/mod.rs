@@ -13,8 +13,10 @@
 mod answer;
 mod attempt;
 mod authority;
+mod boundary;
 mod connect;
 mod exchange;
+mod finish;
 mod forwarded;
 mod frames;
 mod framing;
@@ -26,9 +28,10 @@ mod recording;
 mod response;
 mod trace_context;
 mod tunnel;
+mod websocket;
 
 use crate::{
-    drain::Phase,
+    drain::{Kind, Phase},
     local::{Active, Entry, Local},
     upstream::{LocalExecutor, Protocol},
 };
@@ -50,7 +53,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     select,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 /// A connection without a request is closed after this time. As long as Envoy's: a proxy that
@@ -91,8 +94,12 @@ impl Client {
     }
 
     /// Counts a request as under way.
-    fn begin(&self) -> Active {
-        self.entry.begin(&self.local.drain)
+    fn begin(&self, since: Instant) -> Active {
+        let kind = match self.protocol {
+            Protocol::Http1 => Kind::Http1,
+            Protocol::Http2 => Kind::Http2,
+        };
+        self.entry.begin(&self.local.drain, kind, since)
     }
 }
 
@@ -177,7 +184,7 @@ where
             Neglect::Idle => None,
         },
         // Until the client has seen the second GOAWAY it may begin streams.
-        () = draining => Some(drain.begin()),
+        () = draining => Some(drain.hold()),
     };
     connection.as_mut().graceful_shutdown();
     let ended = select! {

@@ -140,6 +140,11 @@ impl Recording {
         self.note(|record| record.ended = Ended::Whole);
     }
 
+    /// A drain has ended the response.
+    pub(super) fn drained(&mut self) {
+        self.note(|record| record.ended = Ended::Drained);
+    }
+
     /// The response broke off.
     pub(super) fn failed(&mut self, class: ErrorClass) {
         self.note(|record| record.ended = Ended::Failed(class));

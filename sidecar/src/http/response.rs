@@ -1,8 +1,14 @@
 //! A response's body on its way down, and the account that is closed when it ends.
 
-use super::{Active, answer::GRPC_STATUS, recording::Recording};
+use super::{
+    Active,
+    answer::{self, GRPC_STATUS},
+    boundary::Boundary,
+    recording::Recording,
+};
 use crate::{
     balance::Outcome,
+    drain::Ending,
     local::{Entry, InFlight, Local},
     model::{Cluster, EndpointId, ErrorClass},
     upstream::{Lease, Replay},
@@ -22,7 +28,7 @@ use tokio::time::Sleep;
 /// The body of a response.
 #[expect(
     clippy::large_enum_variant,
-    reason = "our own answers are rare, and a box for the others would be an allocation each"
+    reason = "nearly every answer is an upstream's: it needs no allocation of its own"
 )]
 pub(super) enum ResponseBody {
     /// One of our own; None once it was taken.
@@ -43,6 +49,11 @@ pub(super) struct Streamed {
     account: Option<Account>,
     deadline: Option<Pin<Box<Sleep>>>,
     held: Option<Held>,
+    boundary: Boundary,
+    /// A drain ends it with what was given last.
+    last: bool,
+    /// A drain has ended it.
+    ended: bool,
 }
 
 /// Counts a response of which nobody has asked for more since its last part was given: only a client
@@ -130,6 +141,13 @@ impl Account {
         drop(self.active);
     }
 
+    /// A drain has ended it: the endpoint is not to blame. Returns the trailers of a gRPC call.
+    fn drain(mut self) -> HeaderMap {
+        self.in_flight.end(Ok(()));
+        self.recording.drained();
+        answer::drained(answer::pushback(self.in_flight.local()))
+    }
+
     /// The response broke off.
     fn fail(mut self, class: ErrorClass) {
         // Where the client broke off, the endpoint is not to blame.
@@ -150,12 +168,16 @@ impl Streamed {
         incoming: Incoming,
         account: Account,
         deadline: Option<Pin<Box<Sleep>>>,
+        boundary: Boundary,
     ) -> Self {
         let mut streamed = Self {
             incoming,
             held: Some(Held::new(&account.active.entry)),
             account: Some(account),
             deadline,
+            boundary,
+            last: false,
+            ended: false,
         };
         streamed.settle_at_end(None);
         streamed
@@ -174,6 +196,9 @@ impl Streamed {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(account), Some(data)) = (&mut self.account, frame.data_ref()) {
@@ -183,7 +208,10 @@ impl Streamed {
                     Some(trailers) => self.settle(GrpcStatus::of(trailers)),
                     None => self.settle_at_end(None),
                 }
-                Poll::Ready(Some(Ok(frame)))
+                match frame.into_data() {
+                    Ok(part) => Poll::Ready(self.part(part)),
+                    Err(frame) => Poll::Ready(Some(Ok(frame))),
+                }
             }
             Poll::Ready(Some(Err(error))) => {
                 self.fail(ErrorClass::Reset);
@@ -193,8 +221,46 @@ impl Streamed {
                 self.settle(None);
                 Poll::Ready(None)
             }
+            Poll::Pending if self.is_to_end(cx) => Poll::Ready(self.end()),
             Poll::Pending => self.poll_deadline(cx),
         }
+    }
+
+    /// What is given of the next part, where a drain may want the stream to end.
+    fn part(&mut self, mut part: Bytes) -> Option<Result<Frame<Bytes>, ResponseError>> {
+        if let Some(account) = &self.account
+            && self.boundary.is_followed()
+        {
+            if account.active.underway.ending() > Ending::No {
+                if self.last {
+                    return self.end();
+                }
+                if let Some(boundary) = self.boundary.last_in(&part) {
+                    part.truncate(boundary);
+                    self.last = true;
+                }
+            }
+            self.boundary.read(&part);
+        }
+        Some(Ok(Frame::data(part)))
+    }
+
+    /// Nothing comes. True where a drain wants the stream to end and it may end here.
+    fn is_to_end(&self, cx: &Context<'_>) -> bool {
+        // Nobody but a stream with boundaries need be woken.
+        self.boundary.is_followed()
+            && self.account.as_ref().is_some_and(|account| {
+                account.active.underway.poll_ending(cx) > Ending::No && self.boundary.is_here()
+            })
+    }
+
+    /// Ends the stream in order.
+    fn end(&mut self) -> Option<Result<Frame<Bytes>, ResponseError>> {
+        self.ended = true;
+        let trailers = self.account.take().map(Account::drain)?;
+        self.boundary
+            .is_grpc()
+            .then(|| Ok(Frame::trailers(trailers)))
     }
 
     /// Breaks the response off where its time is over.
@@ -241,7 +307,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(text) => text.is_none(),
-            Self::Upstream(streamed) => streamed.incoming.is_end_stream(),
+            Self::Upstream(streamed) => streamed.ended || streamed.incoming.is_end_stream(),
         }
     }
 

@@ -5,6 +5,7 @@ use super::{
     prefixed::Prefixed,
 };
 use crate::{
+    drain::Kind,
     http,
     local::{Entry, Local, passthrough_cluster},
     model::{Cluster, NetworkFilter},
@@ -13,7 +14,10 @@ use crate::{
 };
 use bytes::BytesMut;
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 /// Serves a connection that was on its way to `destination`, the application's own address.
 pub(super) async fn redirected(
@@ -43,7 +47,7 @@ pub(super) async fn redirected(
                 None => open(local, destination).await,
             };
             if let Some(opened) = opened {
-                let active = entry.begin(&local.drain);
+                let active = entry.begin(&local.drain, Kind::Tcp, Instant::now());
                 tcp::forward(local, active, (read, client), opened).await;
             }
         }

@@ -5,6 +5,7 @@ use super::{
     prefixed::Prefixed,
 };
 use crate::{
+    drain::Kind,
     http,
     local::{Entry, Local},
     model::{NetworkFilter, Snapshot},
@@ -13,7 +14,10 @@ use crate::{
 };
 use bytes::BytesMut;
 use std::{io, net::SocketAddr, rc::Rc};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 /// A client and what was read of it.
 struct Client<'a> {
@@ -82,7 +86,9 @@ impl Client<'_> {
             None => open(self.local, destination).await,
         };
         if let Some(opened) = opened {
-            let active = self.entry.begin(&self.local.drain);
+            let active = self
+                .entry
+                .begin(&self.local.drain, Kind::Tcp, Instant::now());
             let client = (self.read.freeze(), self.stream);
             tcp::forward(self.local, active, client, opened).await;
         }

@@ -3,7 +3,7 @@
 //! Invariant: a connection is listed as long as something serves it, whatever it has become.
 
 use crate::{
-    drain::{Drain, Underway},
+    drain::{Drain, Kind, Underway},
     store::ConnectionInfo,
 };
 use std::{
@@ -63,7 +63,8 @@ pub(crate) struct Entry {
 pub(crate) struct Active {
     /// The connection.
     pub entry: Rc<Entry>,
-    _underway: Underway,
+    /// What it is and how far its end has come.
+    pub underway: Underway,
 }
 
 impl Connections {
@@ -150,11 +151,11 @@ impl Connections {
 
 impl Entry {
     /// Counts something as under way.
-    pub(crate) fn begin(self: &Rc<Self>, drain: &Rc<Drain>) -> Active {
+    pub(crate) fn begin(self: &Rc<Self>, drain: &Rc<Drain>, kind: Kind, since: Instant) -> Active {
         self.flow.active.fetch_add(1, Ordering::Relaxed);
         Active {
             entry: Rc::clone(self),
-            _underway: drain.begin(),
+            underway: drain.begin(kind, self.inbound, since),
         }
     }
 }

@@ -13,6 +13,16 @@ pub(crate) enum Slot {
     Address(usize),
 }
 
+impl Slot {
+    /// The endpoint; None for an original destination.
+    pub(crate) const fn id(self) -> Option<EndpointId> {
+        match self {
+            Self::Endpoint(id) => Some(id),
+            Self::Address(_) => None,
+        }
+    }
+}
+
 struct Numbers {
     cluster: Arc<str>,
     address: SocketAddr,

@@ -19,8 +19,8 @@ use crate::{
     balance::{self, Bench, Choice, Conditions, Outcome},
     drain::Drain,
     model::{
-        Action, Cluster, Discovery, Endpoint, EndpointId, OutlierDetection, PathMatch, RetryPolicy,
-        Route, Snapshot, Trial, UpstreamProtocol, VirtualHost,
+        Action, Cluster, Discovery, Endpoint, EndpointId, Health, OutlierDetection, PathMatch,
+        RetryPolicy, Route, Snapshot, Trial, UpstreamProtocol, VirtualHost,
     },
     store::{Question, Questions},
     upstream::Pool,
@@ -67,6 +67,10 @@ pub(crate) struct Limits {
     pub on_demand: Duration,
     /// A drain is over once nothing happened for this time.
     pub quiet: Duration,
+    /// How long streams may go on at an endpoint that drains.
+    pub endpoint_drain: Duration,
+    /// The time from one stream's end to the next while something drains.
+    pub stream_gap: Option<Duration>,
     /// The sidecar's own listeners: nothing may be sent there.
     pub own: Vec<SocketAddr>,
 }
@@ -136,8 +140,25 @@ impl Local {
     /// Serves by another snapshot from now on.
     pub(crate) fn apply(&self, snapshot: Arc<Snapshot>) {
         self.pool.follow(&snapshot);
+        self.end_streams(&snapshot);
         *self.current.borrow_mut() = Rc::new(snapshot);
         self.changed.notify_waiters();
+    }
+
+    /// Streams at endpoints that drain are to end.
+    fn end_streams(&self, snapshot: &Snapshot) {
+        let endpoints = || snapshot.clusters.values().flat_map(|c| &c.endpoints);
+        let drains = |endpoint: &&Endpoint| endpoint.health == Health::Draining;
+        let draining: Vec<EndpointId> = endpoints().filter(drains).map(|e| e.id).collect();
+        let serving = endpoints().filter(|endpoint| !drains(endpoint));
+        let Limits {
+            endpoint_drain,
+            stream_gap,
+            ..
+        } = self.limits;
+        let serving = serving.map(|endpoint| endpoint.id);
+        self.drain
+            .end_streams_at(&draining, serving, endpoint_drain, stream_gap);
     }
 
     /// A random number below `below` (0 where that is 0).

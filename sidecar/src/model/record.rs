@@ -53,6 +53,8 @@ pub enum Ended {
     ByClient,
     /// As it should: its response is whole.
     Whole,
+    /// By a drain, at a boundary of its stream.
+    Drained,
     /// By an error on the way.
     Failed(ErrorClass),
     /// By an answer of the proxy's own.
@@ -77,6 +79,6 @@ impl Record {
             .status
             .is_some_and(|status| status.is_server_error() || status == StatusCode::BAD_REQUEST);
         let by_grpc = self.grpc_status.is_some_and(|code| code != 0);
-        by_status || by_grpc || self.ended != Ended::Whole
+        by_status || by_grpc || !matches!(self.ended, Ended::Whole | Ended::Drained)
     }
 }

@@ -16,11 +16,15 @@ pub enum Command {
     CollectLoad(oneshot::Sender<WorkerLoad>),
     /// List the open connections.
     ListConnections(oneshot::Sender<Vec<ConnectionInfo>>),
+    /// List what is under way.
+    ListStreams(oneshot::Sender<OpenStreams>),
     /// Begin to drain: answer on with `Connection: close` and GOAWAY until nothing happens any
-    /// more, cut what is left at the deadline.
+    /// more, end long-lived streams one after the other.
     Drain {
         /// From now.
         deadline: Duration,
+        /// Cut what is left at the deadline: the process is about to exit.
+        cut: bool,
         /// Answered then; whoever connects later is still served.
         done: oneshot::Sender<()>,
     },
@@ -43,6 +47,28 @@ pub struct ConnectionInfo {
     pub age: Duration,
 }
 
+/// What one worker has under way.
+#[derive(Clone, Debug)]
+pub struct OpenStreams {
+    /// It drains.
+    pub draining: bool,
+    /// Requests and long-lived streams.
+    pub streams: Vec<StreamInfo>,
+}
+
+/// A request or a long-lived stream.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamInfo {
+    /// `http1`, `http2 stream`, `websocket`, `sse`, `grpc stream`, `tcp`.
+    pub kind: &'static str,
+    /// True: it came in for the Pod's own application.
+    pub inbound: bool,
+    /// How long it has been open.
+    pub age: Duration,
+    /// A drain has told it to end.
+    pub ending: bool,
+}
+
 /// What a worker wants to know of the control plane, on behalf of a waiting request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Question {
@@ -62,6 +88,32 @@ pub enum Question {
 pub struct Worker {
     /// Where its commands go.
     pub commands: mpsc::UnboundedSender<Command>,
+}
+
+/// Begins to drain all of them. The result ends once they have drained.
+pub fn drain(
+    workers: &[Worker],
+    deadline: Duration,
+    cut: bool,
+) -> impl Future<Output = ()> + use<> {
+    let draining: Vec<_> = workers
+        .iter()
+        .filter_map(|worker| {
+            let (done, drained) = oneshot::channel();
+            let command = Command::Drain {
+                deadline,
+                cut,
+                done,
+            };
+            worker.commands.send(command).ok().map(|()| drained)
+        })
+        .collect();
+    async {
+        for drained in draining {
+            // An error says that the worker has ended.
+            drained.await.ok();
+        }
+    }
 }
 
 impl Worker {

@@ -14,6 +14,8 @@ mod endpoints;
 mod publish;
 pub mod resource;
 
-pub use command::{Command, ConnectionInfo, Question, Questions, Worker};
+pub use command::{
+    Command, ConnectionInfo, OpenStreams, Question, Questions, StreamInfo, Worker, drain,
+};
 pub use compile::Compiler;
 pub use publish::Publisher;

@@ -3,30 +3,36 @@
 //! Each direction ends by itself (half-close). A connect that fails is tried at other endpoints:
 //! nothing was sent yet. Once bytes flow nothing is retried.
 //!
-//! Invariant: a connection is cut only when one side ends it or the drain's deadline has passed.
+//! Invariant: a connection is cut only when one side ends it, a drain has asked for its end and
+//! nothing has moved over it for [`QUIET`], or that drain's deadline has passed.
 
+mod activity;
 mod relay;
 mod route;
 
 use crate::{
     balance::{Choice, Outcome},
-    drain::Phase,
+    drain::{Ending, Kind, Underway},
     local::{Active, Local, Opaque, Slot},
-    model::{Cluster, Discovery, ErrorClass},
+    model::{Cluster, Discovery, EndpointId, ErrorClass},
     upstream::{ConnectError, connect},
 };
+use activity::{Activity, Noted};
 use bytes::Bytes;
-use std::{io, net::SocketAddr, rc::Rc};
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes},
     net::TcpStream,
     select,
+    time::sleep,
 };
 
 /// How many endpoints are tried.
 const TRIES: usize = 3;
 /// Bytes read at once, per direction.
 const BUFFER: usize = 64 * 1024;
+/// A connection over which nothing has moved for so long is not busy.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// An upstream connection, not yet counted as in use.
 pub(crate) struct Opened {
@@ -131,7 +137,7 @@ async fn connect_counted(
     connected
 }
 
-/// Forwards bytes between two sockets until both sides have ended, one fails, or the drain cuts it.
+/// Forwards bytes between two sockets until both sides have ended, one fails, or a drain ends it.
 /// `first` was read from the client before.
 pub(crate) async fn forward(
     local: &Rc<Local>,
@@ -139,40 +145,158 @@ pub(crate) async fn forward(
     (first, mut client): (Bytes, TcpStream),
     mut upstream: Opened,
 ) {
-    let slot = upstream.slot;
-    let relayed = relay::relay(&mut client, &first, &mut upstream.stream);
-    until_ended(local, active, slot, relayed).await;
+    let _opaque = Opaque::begin(local, upstream.slot);
+    active.underway.becomes(Kind::Tcp, upstream.slot.id());
+    let activity = Activity::default();
+    let relayed = relay::relay(&mut client, &first, &mut upstream.stream, &activity);
+    until_ended(&active, &activity, relayed).await;
 }
 
 /// The same for a client that is not a socket of its own, such as a stream of HTTP/2.
 pub(crate) async fn forward_stream<S: AsyncRead + AsyncWrite + Unpin>(
     local: &Rc<Local>,
     active: Active,
-    mut client: S,
-    mut upstream: Opened,
+    client: S,
+    upstream: Opened,
 ) {
-    let slot = upstream.slot;
-    let copied = copy_bidirectional_with_sizes(&mut client, &mut upstream.stream, BUFFER, BUFFER);
-    until_ended(local, active, slot, copied).await;
+    let _opaque = Opaque::begin(local, upstream.slot);
+    forward_streams(active, upstream.slot.id(), client, upstream.stream).await;
+}
+
+/// The same where neither is a socket of its own, and the upstream runs at `endpoint`.
+pub(crate) async fn forward_streams<C, U>(
+    active: Active,
+    endpoint: Option<EndpointId>,
+    client: C,
+    upstream: U,
+) where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    active.underway.becomes(Kind::Tcp, endpoint);
+    let activity = Activity::default();
+    let mut client = Noted::new(client, &activity);
+    let mut upstream = Noted::new(upstream, &activity);
+    let copied = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
+    until_ended(&active, &activity, copied).await;
 }
 
 async fn until_ended(
-    local: &Rc<Local>,
-    active: Active,
-    slot: Slot,
+    active: &Active,
+    activity: &Activity,
     forwarding: impl Future<Output = io::Result<(u64, u64)>>,
 ) {
-    let _opaque = Opaque::begin(local, slot);
     let peer = active.entry.peer;
     let ended = select! {
         ended = forwarding => ended,
-        () = local.drain.reached(Phase::Cut) => {
-            tracing::info!(%peer, "opaque connection cut: the drain's deadline has passed");
+        why = drained(&active.underway, activity) => {
+            tracing::info!(%peer, "opaque connection closed: {why}");
             return;
         }
     };
     match ended {
         Ok((sent, received)) => tracing::debug!(%peer, sent, received, "closed"),
         Err(error) => tracing::debug!(%peer, %error, "opaque connection failed"),
+    }
+}
+
+/// Ends once a drain has asked for the end and the connection is not busy, or can't wait any more.
+async fn drained(underway: &Underway, activity: &Activity) -> &'static str {
+    underway.reaches(Ending::Asked).await;
+    let quiet = async {
+        loop {
+            let mark = activity.mark();
+            sleep(QUIET).await;
+            if activity.is_quiet_since(mark) {
+                return;
+            }
+        }
+    };
+    // Those that were asked last have their time too, or they would all end at the deadline.
+    let late = async {
+        underway.reaches(Ending::Due).await;
+        sleep(QUIET).await;
+    };
+    let over = "the drain's deadline has passed";
+    select! {
+        () = quiet => "it was quiet while its endpoint or this sidecar drained",
+        () = late => over,
+        () = underway.reaches(Ending::Cut) => over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Activity, QUIET, drained};
+    use crate::drain::{Drain, Ending, Kind};
+    use futures_util::FutureExt;
+    use std::{pin::pin, rc::Rc, time::Duration};
+    use tokio::time::{Instant, advance};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_left_until_it_is_quiet() {
+        let drain = Rc::new(Drain::default());
+        let underway = drain.begin(Kind::Tcp, true, Instant::now());
+        let activity = Activity::default();
+        let mut ended = pin!(drained(&underway, &activity));
+        // Quiet or not, nobody has asked for its end.
+        advance(QUIET * 10).await;
+        assert!(ended.as_mut().now_or_never().is_none());
+        drain.end_streams(QUIET * 1_000, Some(QUIET * 1_000));
+        advance(QUIET * 500).await;
+        while drain.turn(|_| 0).is_some_and(|next| next <= Instant::now()) {}
+        for _ in 0..20 {
+            assert!(ended.as_mut().now_or_never().is_none());
+            activity.moved();
+            advance(QUIET / 2 + Duration::from_millis(10)).await;
+        }
+        // What the receiver has not taken yet is not lost either.
+        let mut held = pin!(activity.blocked(std::future::pending::<()>()));
+        assert!(held.as_mut().now_or_never().is_none());
+        advance(QUIET * 3).await;
+        assert!(ended.as_mut().now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_one_is_closed_when_it_is_asked() {
+        let drain = Rc::new(Drain::default());
+        let underway = drain.begin(Kind::Tcp, true, Instant::now());
+        let activity = Activity::default();
+        let mut ended = pin!(drained(&underway, &activity));
+        drain.end_streams(QUIET * 100, Some(QUIET * 50));
+        while underway.ending() == Ending::No {
+            assert!(ended.as_mut().now_or_never().is_none());
+            advance(QUIET / 10).await;
+            drain.turn(|_| 0);
+        }
+        assert!(ended.as_mut().now_or_never().is_none());
+        advance(QUIET * 2).await;
+        assert_eq!(underway.ending(), Ending::Asked);
+        assert!(ended.now_or_never().unwrap().starts_with("it was quiet"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_deadline_a_busy_one_is_closed_too() {
+        let drain = Rc::new(Drain::default());
+        let underway = drain.begin(Kind::Tcp, true, Instant::now());
+        let activity = Activity::default();
+        let mut ended = pin!(drained(&underway, &activity));
+        let begun = Instant::now();
+        drain.end_streams(QUIET * 10, None);
+        while underway.ending() < Ending::Due {
+            assert!(ended.as_mut().now_or_never().is_none());
+            activity.moved();
+            advance(QUIET / 10).await;
+            drain.turn(|_| 0);
+        }
+        assert!(begun.elapsed() >= QUIET * 10);
+        for _ in 0..9 {
+            assert!(ended.as_mut().now_or_never().is_none());
+            activity.moved();
+            advance(QUIET / 10).await;
+        }
+        activity.moved();
+        advance(QUIET / 5).await;
+        assert!(ended.now_or_never().unwrap().contains("deadline"));
     }
 }

@@ -9,11 +9,11 @@
 pub use crate::local::{AccessLog, Records};
 
 use crate::{
-    drain::Phase,
+    drain::{Listed, Phase},
     listen,
     local::{Limits, Local},
     model::Snapshot,
-    store::{Command, Questions},
+    store::{Command, OpenStreams, Questions, StreamInfo},
 };
 use std::{
     io,
@@ -27,7 +27,7 @@ use tokio::{
     runtime, select,
     sync::{mpsc, oneshot},
     task::{JoinSet, LocalSet, spawn_local},
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, interval, sleep, timeout, timeout_at},
 };
 
 /// How often idle connections are looked through.
@@ -35,6 +35,10 @@ const SWEEP: Duration = Duration::from_secs(5);
 
 /// How often a draining worker looks whether it is quiet.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// So long before its deadline a drain has asked for every end, so that what is said then arrives;
+/// less where there is little time.
+const LAST_WORDS: Duration = Duration::from_millis(1_500);
 
 /// What a worker is set up with.
 #[derive(Debug)]
@@ -63,6 +67,11 @@ pub struct Settings {
     pub quiet: Duration,
     /// Who is told of requests that are over.
     pub records: Option<Records>,
+    /// How long streams may go on at an endpoint that drains.
+    pub endpoint_drain: Duration,
+    /// The time from one long-lived stream's end to the next while something drains. None: by how
+    /// many are open and the time that is left.
+    pub stream_gap: Option<Duration>,
 }
 
 impl Settings {
@@ -81,6 +90,8 @@ impl Settings {
             on_demand_timeout: Duration::from_millis(100),
             quiet: Duration::from_secs(1),
             records: None,
+            endpoint_drain: Duration::from_secs(55),
+            stream_gap: None,
         }
     }
 }
@@ -111,6 +122,8 @@ pub fn spawn(
         max_connections: settings.max_connections,
         on_demand: settings.on_demand_timeout,
         quiet: settings.quiet,
+        endpoint_drain: settings.endpoint_drain,
+        stream_gap: settings.stream_gap,
         own: own_addresses(&settings)?,
     };
     let listeners = {
@@ -151,6 +164,8 @@ async fn run(
     if let Some(inbound) = listeners.inbound {
         accepting.spawn_local(listen::accept(inbound, Rc::clone(&local), true));
     }
+    let mut ending = JoinSet::new();
+    ending.spawn_local(end_streams(Rc::clone(&local)));
     let mut sweep = interval(SWEEP);
     loop {
         select! {
@@ -184,9 +199,31 @@ fn carry_out(local: &Rc<Local>, command: Command) {
             answer(load, collected);
         }
         Command::ListConnections(list) => answer(list, local.connections.list()),
-        Command::Drain { deadline, done } => {
-            spawn_local(drain(Rc::clone(local), deadline, done));
+        Command::ListStreams(list) => answer(list, streams(local)),
+        Command::Drain {
+            deadline,
+            cut,
+            done,
+        } => {
+            let drained = drain(Rc::clone(local), deadline, cut);
+            spawn_local(async move {
+                drained.await;
+                answer(done, ());
+            });
         }
+    }
+}
+
+fn streams(local: &Local) -> OpenStreams {
+    let stream = |listed: Listed| StreamInfo {
+        kind: listed.kind.name(),
+        inbound: listed.inbound,
+        age: listed.age,
+        ending: listed.ending,
+    };
+    OpenStreams {
+        draining: local.drain.is_draining(),
+        streams: local.drain.list().into_iter().map(stream).collect(),
     }
 }
 
@@ -195,12 +232,26 @@ fn answer<T>(to: oneshot::Sender<T>, value: T) {
     to.send(value).ok();
 }
 
-async fn drain(local: Rc<Local>, deadline: Duration, done: oneshot::Sender<()>) {
+/// Tells long-lived streams to end when it is their turn.
+async fn end_streams(local: Rc<Local>) {
+    let draw = |below: u32| u32::try_from(local.draw(below.into())).unwrap_or(0);
+    loop {
+        match local.drain.turn(draw) {
+            Some(next) => {
+                timeout_at(next, local.drain.planned()).await.ok();
+            }
+            None => local.drain.planned().await,
+        }
+    }
+}
+
+async fn drain(local: Rc<Local>, deadline: Duration, cut: bool) {
     local.drain.advance(Phase::Draining);
-    if timeout(deadline, settled(&local)).await.is_err() {
+    let left = deadline.saturating_sub(LAST_WORDS.min(deadline / 4));
+    local.drain.end_streams(left, local.limits.stream_gap);
+    if timeout(deadline, settled(&local)).await.is_err() && cut {
         local.drain.advance(Phase::Cut);
     }
-    answer(done, ());
 }
 
 /// Waits until nothing is under way, nothing was for [`Limits::quiet`], and nothing is left to

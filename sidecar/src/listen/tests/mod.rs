@@ -48,6 +48,8 @@ fn patient_worker(
         stream_idle: Duration::from_secs(300),
         max_connections: 100,
         quiet: Duration::ZERO,
+        endpoint_drain: Duration::from_secs(55),
+        stream_gap: None,
         on_demand,
         own: Vec::new(),
     };

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a pipe that is lent out is empty.
 
+use super::activity::{Activity, Noted};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice},
@@ -48,16 +49,17 @@ pub(super) async fn relay(
     client: &mut TcpStream,
     first: &[u8],
     upstream: &mut TcpStream,
+    activity: &Activity,
 ) -> io::Result<(u64, u64)> {
     let both = {
         let (mut from_client, mut to_client) = client.split();
         let (mut from_upstream, mut to_upstream) = upstream.split();
         let sent = async {
-            to_upstream.write_all(first).await?;
+            activity.blocked(to_upstream.write_all(first)).await?;
             let read = u64::try_from(first.len()).unwrap_or(u64::MAX);
-            Ok(read + direction(&mut from_client, &mut to_upstream).await?)
+            Ok(read + direction(&mut from_client, &mut to_upstream, activity).await?)
         };
-        let received = direction(&mut from_upstream, &mut to_client);
+        let received = direction(&mut from_upstream, &mut to_client, activity);
         try_join!(sent, received)
     };
     if both.as_ref().is_err_and(is_reset) {
@@ -82,15 +84,19 @@ fn reset(stream: &TcpStream) {
 }
 
 /// Forwards one direction to its end, and ends it at the other side too.
-async fn direction(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) -> io::Result<u64> {
+async fn direction(
+    from: &mut ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
+    activity: &Activity,
+) -> io::Result<u64> {
     let mut moved = 0;
     loop {
         from.readable().await?;
-        match burst(from, to, &mut moved).await {
+        match burst(from, to, &mut moved, activity).await {
             Ok(Burst::Empty) => {}
             Ok(Burst::End) => break,
             Ok(Burst::Refused) => {
-                moved += copy(from, to).await?;
+                moved += copy(from, to, activity).await?;
                 break;
             }
             Err(error) => return Err(error),
@@ -101,8 +107,14 @@ async fn direction(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) -> io::Resul
 }
 
 /// Copies all that is left of one direction.
-async fn copy(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) -> io::Result<u64> {
-    copy_buf(&mut BufReader::with_capacity(BUFFER, from), to).await
+async fn copy(
+    from: &mut ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
+    activity: &Activity,
+) -> io::Result<u64> {
+    let from = Noted::new(from, activity);
+    let mut to = Noted::new(to, activity);
+    copy_buf(&mut BufReader::with_capacity(BUFFER, from), &mut to).await
 }
 
 /// How moving what is there came to its end.
@@ -116,7 +128,12 @@ enum Burst {
 }
 
 /// Moves what can be read now.
-async fn burst(from: &ReadHalf<'_>, to: &WriteHalf<'_>, moved: &mut u64) -> io::Result<Burst> {
+async fn burst(
+    from: &ReadHalf<'_>,
+    to: &WriteHalf<'_>,
+    moved: &mut u64,
+    activity: &Activity,
+) -> io::Result<Burst> {
     let Ok(mut pipe) = Lent::take() else {
         return Ok(Burst::Refused);
     };
@@ -140,8 +157,11 @@ async fn burst(from: &ReadHalf<'_>, to: &WriteHalf<'_>, moved: &mut u64) -> io::
                 Ok(length) => {
                     pipe.held = pipe.held.saturating_sub(length);
                     *moved += u64::try_from(length).unwrap_or(u64::MAX);
+                    activity.moved();
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => to.writable().await?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    activity.blocked(to.writable()).await?;
+                }
                 Err(error) => return Err(error),
             }
         }

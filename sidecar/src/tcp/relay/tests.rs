@@ -1,6 +1,6 @@
 //! Real sockets: a client, the relay between, a server.
 
-use super::{PIPES, copy, is_refusal, relay, step};
+use super::{Activity, PIPES, copy, is_refusal, relay, step};
 use sha2::{Digest, Sha256};
 use socket2::SockRef;
 use std::{fs::File, io::ErrorKind, time::Duration};
@@ -24,7 +24,10 @@ async fn pair() -> (TcpStream, TcpStream) {
 async fn relayed(first: &'static [u8]) -> (TcpStream, TcpStream, JoinHandle<Ended>) {
     let (client, mut downstream) = pair().await;
     let (mut upstream, server) = pair().await;
-    let relay = tokio::spawn(async move { relay(&mut downstream, first, &mut upstream).await });
+    let relay = tokio::spawn(async move {
+        let activity = Activity::default();
+        relay(&mut downstream, first, &mut upstream, &activity).await
+    });
     (client, server, relay)
 }
 
@@ -201,7 +204,9 @@ async fn what_the_kernel_does_not_splice_is_told_from_failures_and_copied() {
     let (_, mut to) = upstream.split();
     let (copied, received) = tokio::join!(
         async {
-            let copied = copy(&mut from, &mut to).await.unwrap();
+            let copied = copy(&mut from, &mut to, &Activity::default())
+                .await
+                .unwrap();
             to.shutdown().await.unwrap();
             copied
         },

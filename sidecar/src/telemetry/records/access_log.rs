@@ -107,6 +107,7 @@ pub(super) fn error(ended: &Ended) -> (Option<&'static str>, Option<&str>) {
     match ended {
         Ended::Whole => (None, None),
         Ended::ByClient => (Some("client_closed"), None),
+        Ended::Drained => (Some("drained"), None),
         Ended::Refused(why) => (Some("refused"), Some(why)),
         Ended::Failed(class) => {
             let name = match class {

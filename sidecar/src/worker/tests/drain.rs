@@ -193,6 +193,8 @@ fn the_drain_waits_until_a_client_has_taken_all_of_its_answer() {
         stream_idle: Duration::from_secs(300),
         max_connections: 100,
         quiet: Duration::ZERO,
+        endpoint_drain: LONG,
+        stream_gap: None,
         own: Vec::new(),
     };
     let (questions, _asked) = mpsc::unbounded_channel();

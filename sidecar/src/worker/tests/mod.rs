@@ -2,6 +2,7 @@
 
 mod app;
 mod drain;
+mod endings;
 mod failure;
 mod fuse;
 mod malformed;
@@ -16,7 +17,7 @@ use super::{Settings, spawn};
 use crate::{
     listen,
     model::{Snapshot, WorkerLoad},
-    store::{Command, ConnectionInfo, Question},
+    store::{Command, ConnectionInfo, OpenStreams, Question},
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -96,10 +97,18 @@ impl Sidecar {
         self.command(Command::ListConnections).await
     }
 
+    async fn streams(&self) -> OpenStreams {
+        self.command(Command::ListStreams).await
+    }
+
     fn drain(&self, deadline: Duration) -> oneshot::Receiver<()> {
         let (done, drained) = oneshot::channel();
         self.commands
-            .send(Command::Drain { deadline, done })
+            .send(Command::Drain {
+                deadline,
+                cut: true,
+                done,
+            })
             .unwrap();
         drained
     }
