@@ -36,6 +36,13 @@ spec:
   to: v2
 ";
 
+const WORKLOAD: &str = "\
+apiVersion: segue.dev/v1alpha1
+kind: Workload
+metadata: {name: checkout-0, namespace: shop, labels: {app: checkout}}
+spec: {version: v1, address: 127.0.0.1, ports: {http: 9001}}
+";
+
 const POLICY: &str = "\
 apiVersion: segue.dev/v1alpha1
 kind: UpgradePolicy
@@ -125,6 +132,7 @@ fn wrong_usage_is_refused_with_code_2() {
         &["upgrade", "explain", "x", "--policy", "p.yaml"],
         &["upgrade", "pause", "x", "--resource-version", "new"],
         &["upgrade", "list", "--timeout", "soon"],
+        &["upgrade", "wait", "x", "--for", "Suceeded"],
         &["policy", "check", "--service", "checkout"],
         &["completions", "tcsh"],
     ] {
@@ -228,4 +236,48 @@ fn a_watch_survives_a_control_plane_that_is_killed_and_tells_the_outcome() {
         "{told}"
     );
     second.kill();
+}
+
+#[test]
+fn a_list_is_whole_however_many_pages_it_takes() {
+    const MORE_THAN_A_PAGE: usize = 103;
+    let mut manifests = String::new();
+    for n in 0..MORE_THAN_A_PAGE {
+        let name = format!("svc-{n:03}");
+        manifests.push_str(&SERVICE.replace("checkout", &name));
+        manifests.push_str("---\n");
+        manifests.push_str(&UPGRADE.replace("checkout", &name));
+        manifests.push_str("---\n");
+        manifests.push_str(&WORKLOAD.replace("checkout", &name));
+        manifests.push_str("---\n");
+    }
+    let dir = folder(&[("all.yaml", &manifests)]);
+    let state = tempfile::tempdir().unwrap();
+    let control_plane = ControlPlane::start(dir.path(), state.path(), "127.0.0.1:0");
+    let server = format!("http://{}", control_plane.address);
+    let ask = |words: &[&str]| {
+        let output = segue(&[words, &["--server", &server][..]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let list: serde_json::Value =
+        serde_json::from_str(&ask(&["upgrade", "list", "-o", "json"])).unwrap();
+    let items = list["items"].as_array().unwrap();
+    let names: Vec<&str> = items
+        .iter()
+        .map(|item| item["metadata"]["name"].as_str().unwrap())
+        .collect();
+    let expected: Vec<String> = (0..MORE_THAN_A_PAGE)
+        .map(|n| format!("svc-{n:03}-v2"))
+        .collect();
+    assert_eq!(names, expected);
+    // Of the second page, and by its service.
+    assert!(ask(&["upgrade", "get", "svc-102"]).contains("shop/svc-102-v2"));
+    let unknown = segue(&["upgrade", "get", "nothing", "--server", &server]);
+    assert!(
+        stderr(&unknown).contains("and 93 more"),
+        "{}",
+        stderr(&unknown)
+    );
+    control_plane.kill();
 }

@@ -2,7 +2,7 @@
 
 use crate::resource::Period;
 use clap::{Args, Parser, Subcommand};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 /// Segue's control plane: reads what is wanted, runs upgrades, and tells every proxy over xDS.
 #[derive(Debug, Parser)]
@@ -51,6 +51,14 @@ pub struct Standalone {
         default_value = "127.0.0.1:15014"
     )]
     pub http: SocketAddr,
+    /// How many connections may be open at --xds; further ones are closed at once. A proxy has one.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SEGUE_MAX_CONNECTIONS",
+        default_value = "10000"
+    )]
+    pub max_connections: NonZeroUsize,
     /// How long a step waits for a proxy whose connection broke off.
     #[arg(long, value_name = "TIME", env = "SEGUE_PROXY_LEASE", default_value = "15s", value_parser = duration)]
     pub proxy_lease: Duration,

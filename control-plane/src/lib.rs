@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod event;
+pub mod listen;
 pub mod metric;
 pub mod model;
 pub mod replay;

@@ -48,12 +48,13 @@ const ROOMS: &[Room] = &[
         Parts(&["cloud_event", "pace", "outbox/backlog", "outbox/record"])),
     room("metric", "extra metrics of policies: Prometheus and webhooks",
         &["engine", "model", "web"], Parts(&["prometheus", "template", "webhook"])),
-    room("control", "the gRPC control API", &["clock", "model", "engine"], No),
-    room("telemetry", "logs and metrics", &["model", "engine", "event"], No),
+    room("listen", "connections as they come in, bounded", &[], No),
+    room("control", "the gRPC control API", &["clock", "model", "engine", "event"], No),
+    room("telemetry", "logs and metrics", &["clock", "model", "engine", "event", "listen"], No),
     room("config", "flags", &["resource"], No),
     room("app", "the wiring",
-        &["clock", "config", "control", "engine", "event", "metric", "model", "source", "telemetry",
-            "web", "xds"], No),
+        &["clock", "config", "control", "engine", "event", "listen", "metric", "model", "source",
+            "telemetry", "web", "xds"], No),
 ];
 
 /// No offence.

@@ -17,6 +17,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Whoever does not answer a ping for so long is gone.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
+/// Upgrades that a refusal names.
+const NAMED: usize = 10;
+
 /// What may be on its way to us: HTTP/2's own norm.
 const WINDOW: u32 = 65_535;
 
@@ -107,6 +110,28 @@ fn root_cause(error: &tonic::transport::Error) -> String {
     cause.to_string()
 }
 
+/// Every upgrade of a namespace, or of all; the control plane gives them page by page.
+pub(super) async fn all(
+    server: &Server,
+    upgrades: &mut Upgrades,
+    namespace: Option<&str>,
+) -> Result<Vec<Upgrade>, Failure> {
+    let (mut all, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = server.request(ListUpgradesRequest {
+            namespace: namespace.unwrap_or_default().to_owned(),
+            page_size: 0,
+            page_token,
+        });
+        let page = upgrades.list_upgrades(request).await?.into_inner();
+        all.extend(page.upgrades);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(all);
+        }
+    }
+}
+
 /// Finds the upgrade that a person means: by name, by `NAMESPACE/NAME`, or by its service's name
 /// (then the newest).
 pub(super) async fn find(
@@ -119,17 +144,18 @@ pub(super) async fn find(
         (_, Some((namespace, name))) => (Some(namespace), name),
         (namespace, None) => (namespace, name),
     };
-    let request = server.request(ListUpgradesRequest {
-        namespace: namespace.unwrap_or_default().to_owned(),
-    });
-    let all = upgrades.list_upgrades(request).await?.into_inner().upgrades;
+    let all = all(server, upgrades, namespace).await?;
     if let Some(upgrade) = choose(&all, name)? {
         return Ok(upgrade.clone());
     }
-    let names: Vec<String> = all
+    let mut names: Vec<String> = all
         .iter()
+        .take(NAMED)
         .map(|upgrade| format!("{}/{}", upgrade.namespace, upgrade.name))
         .collect();
+    if all.len() > NAMED {
+        names.push(format!("and {} more", all.len() - NAMED));
+    }
     let within = namespace.map_or(String::new(), |namespace| {
         format!(" in namespace {namespace}")
     });

@@ -1,8 +1,8 @@
 //! The control API's messages as Kubernetes-shaped objects.
 
 use segue_proto::control::{
-    Condition, Decision, Event, Finding, Judgement, PolicyField, Proxy, ProxyConfig, Transition,
-    Upgrade, UpgradeStatus, VersionStatus,
+    Condition, Decision, Event, EventSink, Finding, Judgement, PolicyField, Proxy, ProxyConfig,
+    Transition, Upgrade, UpgradeStatus, VersionStatus,
 };
 use serde_json::{Map, Value, json};
 
@@ -74,6 +74,7 @@ fn status(status: &UpgradeStatus) -> Value {
         "conditions": status.conditions.iter().map(condition).collect::<Vec<_>>(),
         "history": status.history.iter().map(transition).collect::<Vec<_>>(),
         "events": status.events.iter().map(event).collect::<Vec<_>>(),
+        "sinks": status.sinks.iter().map(sink).collect::<Vec<_>>(),
         "policy": status.policy.iter().map(policy_field).collect::<Vec<_>>(),
     }))
 }
@@ -109,6 +110,17 @@ fn event(event: &Event) -> Value {
         "message": event.message,
         "phase": event.phase,
         "weight": percent(event.weight),
+    }))
+}
+
+fn sink(sink: &EventSink) -> Value {
+    present(json!({
+        "address": sink.address,
+        "waiting": sink.waiting,
+        "delivered": sink.delivered,
+        "refused": sink.refused,
+        "dropped": sink.dropped,
+        "failure": some(&sink.failure),
     }))
 }
 

@@ -2,12 +2,27 @@
 
 use crate::{
     engine::{LoggedDecision, ProxyView, UpgradeView, VersionNumbers},
+    event::{Outbox, SinkCounts},
     model::{self, Phase, Test, Timestamp, TypeState},
 };
 use segue_proto::control;
 use std::time::{Duration, SystemTime};
 
-pub(super) fn upgrade(view: &UpgradeView, now: Timestamp) -> control::Upgrade {
+/// Shows upgrades, with how their events fare.
+#[derive(Clone, Debug)]
+pub(super) struct Show {
+    pub(super) outbox: Outbox,
+    pub(super) clock: fn() -> Timestamp,
+}
+
+impl Show {
+    pub(super) fn upgrade(&self, view: &UpgradeView) -> control::Upgrade {
+        let sinks = self.outbox.counts_of(&view.effective.notify);
+        upgrade(view, sinks.into_iter().map(sink).collect(), (self.clock)())
+    }
+}
+
+fn upgrade(view: &UpgradeView, sinks: Vec<control::EventSink>, now: Timestamp) -> control::Upgrade {
     let spec = &view.spec;
     control::Upgrade {
         namespace: spec.key.namespace.to_string(),
@@ -24,13 +39,18 @@ pub(super) fn upgrade(view: &UpgradeView, now: Timestamp) -> control::Upgrade {
             to: spec.to.to_string(),
             paused: spec.paused,
         }),
-        status: Some(status(view, now)),
+        status: Some(status(view, sinks, now)),
     }
 }
 
-fn status(view: &UpgradeView, now: Timestamp) -> control::UpgradeStatus {
+fn status(
+    view: &UpgradeView,
+    sinks: Vec<control::EventSink>,
+    now: Timestamp,
+) -> control::UpgradeStatus {
     let status = &view.status;
     control::UpgradeStatus {
+        sinks,
         phase: status.phase.to_string(),
         weight: status.weight.basis_points().into(),
         generation: status.generation.unwrap_or_default().0,
@@ -133,6 +153,17 @@ fn finding(finding: &model::Finding) -> control::Finding {
         eta: finding.eta.and_then(duration),
         shared: finding.shared,
         text: finding.text.clone(),
+    }
+}
+
+fn sink(counts: SinkCounts) -> control::EventSink {
+    control::EventSink {
+        address: counts.sink,
+        waiting: counts.pending,
+        delivered: counts.delivered,
+        refused: counts.refused,
+        dropped: counts.dropped,
+        failure: counts.failure,
     }
 }
 

@@ -1,15 +1,87 @@
-//! Deadlines of streams. The transport ends calls whose answer has not begun; a stream that has
-//! begun is ended here.
+//! Deadlines of calls: `DEADLINE_EXCEEDED`, as gRPC has it.
+//!
+//! The transport would end a call whose answer has not begun with `CANCELLED`; [`Deadlines`] is asked
+//! before it and ends it by the same clock. A stream that has begun is ended by [`end_at`].
 
-use std::{future::Future, time::Duration};
-use tokio::sync::mpsc;
-use tonic::{Status, metadata::MetadataMap};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+use tonic::{
+    Status,
+    codegen::{Service, http},
+    metadata::MetadataMap,
+};
+use tower::Layer;
+
+/// Ends every call of a server at its deadline, if its answer has not begun by then.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines;
+
+impl<S> Layer<S> for Deadlines {
+    type Service = WithDeadlines<S>;
+
+    fn layer(&self, inner: S) -> WithDeadlines<S> {
+        WithDeadlines(inner)
+    }
+}
+
+/// A service whose calls end at their deadlines.
+#[derive(Clone, Debug)]
+pub struct WithDeadlines<S>(S);
+
+type Answering<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+impl<S, In, Out> Service<http::Request<In>> for WithDeadlines<S>
+where
+    S: Service<http::Request<In>, Response = http::Response<Out>>,
+    S::Future: Send + 'static,
+    Out: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Answering<S::Response, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<In>) -> Self::Future {
+        let text = request.headers().get(TIMEOUT);
+        let within = text.and_then(|text| read(text.to_str().ok()?));
+        // Before the call, and so before the transport's own clock begins.
+        let until = within.and_then(|within| Instant::now().checked_add(within));
+        let answer = self.0.call(request);
+        match until {
+            None => Box::pin(answer),
+            Some(until) => Box::pin(async move {
+                let ended = timeout_at(until, answer).await;
+                ended.unwrap_or_else(|_| Ok(over().into_http()))
+            }),
+        }
+    }
+}
+
+const TIMEOUT: &str = "grpc-timeout";
+
+fn over() -> Status {
+    Status::deadline_exceeded("the deadline of the call has passed")
+}
 
 /// How long a call may take: `grpc-timeout`, where the caller set one.
 ///
 /// Source: gRPC over HTTP/2, "Requests": at most eight digits and a unit.
 pub(super) fn of(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    read(metadata.get(TIMEOUT)?.to_str().ok()?)
+}
+
+fn read(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if number.len() > 8 {
         return None;
@@ -36,9 +108,8 @@ pub(super) async fn end_at<T>(
         return stream.await;
     };
     if tokio::time::timeout(within, stream).await.is_err() {
-        let over = Status::deadline_exceeded("the deadline of the call has passed");
         // A reader that does not read learns it from its own clock.
-        drop(sender.try_send(Err(over)));
+        drop(sender.try_send(Err(over())));
     }
 }
 

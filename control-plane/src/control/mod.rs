@@ -6,20 +6,23 @@
 mod convert;
 mod deadline;
 mod names;
+mod page;
 mod proxies;
 mod refuse;
 mod upgrades;
 mod watch;
 
-use crate::engine::Handle;
+pub use deadline::Deadlines;
+
+use crate::{engine::Handle, event::Outbox};
 use segue_proto::control::{
     proxy_service_server::ProxyServiceServer, upgrade_service_server::UpgradeServiceServer,
 };
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 /// Steers and shows upgrades.
-pub fn upgrade_service(engine: Handle) -> UpgradeServiceServer<upgrades::Upgrades> {
-    UpgradeServiceServer::new(upgrades::Upgrades::new(engine))
+pub fn upgrade_service(engine: Handle, outbox: Outbox) -> UpgradeServiceServer<upgrades::Upgrades> {
+    UpgradeServiceServer::new(upgrades::Upgrades::new(engine, outbox))
 }
 
 /// Shows the proxies.

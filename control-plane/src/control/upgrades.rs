@@ -1,9 +1,13 @@
 //! `UpgradeService`.
 
-use super::{convert, deadline, names, refuse, watch};
+use super::{
+    convert::{self, Show},
+    deadline, names, page, refuse, watch,
+};
 use crate::{
     clock::now,
     engine::{Handle, LoggedDecision, Request, Target, UpgradeView},
+    event::Outbox,
     model::Command,
 };
 use segue_proto::control::{
@@ -26,11 +30,13 @@ const STATES_WAITING: usize = 1;
 #[derive(Clone, Debug)]
 pub struct Upgrades {
     engine: Handle,
+    show: Show,
 }
 
 impl Upgrades {
-    pub(super) fn new(engine: Handle) -> Self {
-        Self { engine }
+    pub(super) fn new(engine: Handle, outbox: Outbox) -> Self {
+        let show = Show { outbox, clock: now };
+        Self { engine, show }
     }
 
     async fn ask(&self, mut request: Request, reason: &str) -> Result<Response<Upgrade>, Status> {
@@ -45,7 +51,7 @@ impl Upgrades {
         );
         reason.clone_into(&mut request.reason);
         match self.engine.ask(request).await {
-            Ok(view) => Ok(Response::new(convert::upgrade(&view, now()))),
+            Ok(view) => Ok(Response::new(self.show.upgrade(&view))),
             Err(refusal) => Err(refuse::refusal(&refusal, &name)),
         }
     }
@@ -84,17 +90,14 @@ impl UpgradeService for Upgrades {
         &self,
         request: tonic::Request<ListUpgradesRequest>,
     ) -> Result<Response<ListUpgradesResponse>, Status> {
-        let namespace = request.into_inner().namespace;
-        names::namespace(&namespace)?;
-        let upgrades = self
-            .engine
-            .board()
-            .upgrades
-            .values()
-            .filter(|view| namespace.is_empty() || *view.spec.key.namespace == *namespace)
-            .map(|view| convert::upgrade(view, now()))
-            .collect();
-        Ok(Response::new(ListUpgradesResponse { upgrades }))
+        let request = request.into_inner();
+        names::namespace(&request.namespace)?;
+        let board = self.engine.board();
+        let (views, next_page_token) = page::of(&board.upgrades, &request)?;
+        Ok(Response::new(ListUpgradesResponse {
+            upgrades: views.iter().map(|view| self.show.upgrade(view)).collect(),
+            next_page_token,
+        }))
     }
 
     async fn get_upgrade(
@@ -103,7 +106,7 @@ impl UpgradeService for Upgrades {
     ) -> Result<Response<Upgrade>, Status> {
         let request = request.into_inner();
         let view = self.find(&request.namespace, &request.name)?;
-        Ok(Response::new(convert::upgrade(&view, now())))
+        Ok(Response::new(self.show.upgrade(&view)))
     }
 
     type WatchUpgradesStream = ReceiverStream<Result<WatchUpgradesResponse, Status>>;
@@ -119,7 +122,12 @@ impl UpgradeService for Upgrades {
             name => drop(names::key(&request.namespace, "name", name)?),
         }
         let (sender, receiver) = mpsc::channel(STATES_WAITING);
-        let watch = watch::Watch::new(request, self.engine.watch(), sender.clone(), now);
+        let watch = watch::Watch::new(
+            request,
+            self.engine.watch(),
+            sender.clone(),
+            self.show.clone(),
+        );
         tokio::spawn(deadline::end_at(until, sender, watch.run()));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }

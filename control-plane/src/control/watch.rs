@@ -3,7 +3,7 @@
 //! A reader that is slow gets the newest state of each upgrade, and nothing twice; nothing waits
 //! for it. Live numbers alone (requests a second) are sent at most once a second.
 
-use super::convert;
+use super::convert::Show;
 use crate::{
     engine::{Board, UpgradeView},
     model::{Timestamp, UpgradeKey},
@@ -28,7 +28,7 @@ pub(super) struct Watch {
     name: String,
     board: watch::Receiver<Arc<Board>>,
     sender: Sender,
-    clock: fn() -> Timestamp,
+    show: Show,
     sent: BTreeMap<UpgradeKey, (Arc<UpgradeView>, Timestamp)>,
 }
 
@@ -48,14 +48,14 @@ impl Watch {
         request: WatchUpgradesRequest,
         board: watch::Receiver<Arc<Board>>,
         sender: Sender,
-        clock: fn() -> Timestamp,
+        show: Show,
     ) -> Self {
         Self {
             namespace: request.namespace,
             name: request.name,
             board,
             sender,
-            clock,
+            show,
             sent: BTreeMap::new(),
         }
     }
@@ -94,7 +94,7 @@ impl Watch {
                 News::Now => {
                     self.send(Kind::Put, Some(view)).await?;
                     self.sent
-                        .insert(key.clone(), (Arc::clone(view), (self.clock)()));
+                        .insert(key.clone(), (Arc::clone(view), (self.show.clock)()));
                 }
                 News::Later => held_back = true,
                 News::None => {}
@@ -124,7 +124,7 @@ impl Watch {
             None => News::Now,
             Some((sent, _)) if Arc::ptr_eq(sent, view) => News::None,
             Some((sent, _)) if sent.resource_version != view.resource_version => News::Now,
-            Some((_, at)) if (self.clock)().since(*at) >= NUMBERS_EVERY => News::Now,
+            Some((_, at)) if (self.show.clock)().since(*at) >= NUMBERS_EVERY => News::Now,
             Some(_) => News::Later,
         }
     }
@@ -132,7 +132,7 @@ impl Watch {
     async fn send(&self, kind: Kind, view: Option<&Arc<UpgradeView>>) -> Result<(), Gone> {
         let response = WatchUpgradesResponse {
             kind: kind.into(),
-            upgrade: view.map(|view| convert::upgrade(view, (self.clock)())),
+            upgrade: view.map(|view| self.show.upgrade(view)),
         };
         self.sender.send(Ok(response)).await.map_err(|_| Gone)
     }

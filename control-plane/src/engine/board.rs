@@ -1,7 +1,7 @@
 //! What the engine shows to the control API and the metrics: a picture of everything, made anew
 //! when something changed and shared by all who look.
 
-use super::proxies::ProxyView;
+use super::{ends::Ends, proxies::ProxyView, served::Reported};
 use crate::model::{
     Event, Generation, Policy, PolicyField, ProxyId, Share, Timestamp, UpgradeKey, UpgradeSpec,
     UpgradeStatus, VersionId,
@@ -17,6 +17,8 @@ pub struct Board {
     pub proxies: Arc<BTreeMap<ProxyId, ProxyView>>,
     /// The newest world's generation.
     pub generation: Generation,
+    /// How upgrades have ended since this process began.
+    pub ends: Ends,
     /// Why the state folder can't be written; nothing is decided meanwhile but to go back.
     pub journal_error: Option<String>,
 }
@@ -72,6 +74,8 @@ pub struct VersionNumbers {
     pub new_sessions: u64,
     /// When a session of it last made a request.
     pub last_session: Option<Timestamp>,
+    /// What the load reports said since the upgrade began, as far as this process saw.
+    pub reported: Reported,
 }
 
 impl VersionNumbers {
@@ -88,6 +92,7 @@ impl VersionNumbers {
             latency_us: None,
             new_sessions: 0,
             last_session: None,
+            reported: Reported::default(),
         }
     }
 }

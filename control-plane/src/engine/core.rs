@@ -6,6 +6,7 @@
 use super::{
     board::UpgradeView,
     compose,
+    ends::Ends,
     evidence::Gathered,
     health::Healths,
     inbox::{Answer, Request},
@@ -66,6 +67,7 @@ pub struct Engine {
     pub(super) reserved_generation: u64,
     pub(super) answers: VecDeque<(Request, Answer)>,
     pub(super) views: BTreeMap<UpgradeKey, Arc<UpgradeView>>,
+    pub(super) ends: Ends,
     pub(super) journal_error: Option<String>,
     /// Proxies whose reports told what they can't know.
     pub(super) disbelieved: BTreeSet<ProxyId>,
@@ -129,6 +131,7 @@ impl Engine {
             reserved_generation: recovered.generation,
             answers: VecDeque::new(),
             views: BTreeMap::new(),
+            ends: Ends::default(),
             journal_error: None,
             disbelieved: BTreeSet::new(),
             gathered: BTreeMap::new(),

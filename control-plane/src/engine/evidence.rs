@@ -15,13 +15,14 @@ use super::{
     index::Index,
     load::{Loads, service_of},
     run::Run,
+    served::Reported,
 };
 use crate::model::{
     Affinity, EndpointSample, Evidence, LoadSample, Policy, ServiceKey, Share, Side, Tally,
     Timestamp, UpgradeKey, WorkloadKey,
 };
 use segue_proto::names::{ClusterName, split_control};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Reports of so much time make one block, so that both groups are in it whoever reports first.
 const BLOCK: Duration = Duration::from_millis(250);
@@ -66,6 +67,8 @@ pub(super) struct Gathered {
     instance_requests: Pair,
     /// Since the run began, as far as this process saw.
     sessions: Pair,
+    reported_new: Reported,
+    reported_old: Reported,
 }
 
 impl Gathered {
@@ -79,6 +82,8 @@ impl Gathered {
             client_requests: Pair::default(),
             instance_requests: Pair::default(),
             sessions: Pair::default(),
+            reported_new: Reported::default(),
+            reported_old: Reported::default(),
         }
     }
 
@@ -87,6 +92,8 @@ impl Gathered {
         *self = Self {
             clients_report: self.clients_report,
             sessions: self.sessions,
+            reported_new: std::mem::take(&mut self.reported_new),
+            reported_old: std::mem::take(&mut self.reported_old),
             ..Self::new(applied_at)
         };
     }
@@ -166,6 +173,26 @@ impl Gathered {
         }
     }
 
+    /// What was reported of one side since the run began, as far as this process saw.
+    pub(super) fn reported(&self, side: Side) -> Reported {
+        match side {
+            Side::New => self.reported_new.clone(),
+            Side::Old => self.reported_old.clone(),
+        }
+    }
+
+    fn add_up(&mut self, place: Place, side: Side, sample: &EndpointSample) {
+        let reported = match side {
+            Side::New => &mut self.reported_new,
+            Side::Old => &mut self.reported_old,
+        };
+        let sum = match place {
+            Place::Clients => &mut reported.by_clients,
+            Place::Instances => &mut reported.by_instances,
+        };
+        Arc::make_mut(sum).add(sample);
+    }
+
     fn count(&mut self, place: Place, side: Side, sample: &EndpointSample) {
         let requests = match place {
             Place::Clients => &mut self.client_requests,
@@ -240,6 +267,7 @@ impl Engine {
             gathered.clients_report |= sample.ended() > 0;
         }
         gathered.sessions.add(side, sample.new_sessions);
+        gathered.add_up(said.place, side, sample);
         let Some(since) = since.filter(|since| run.is_analysed_since(*since)) else {
             return;
         };

@@ -5,6 +5,7 @@ use super::{
     core::Engine,
     evidence::Gathered,
     run::Run,
+    served::Reported,
 };
 use crate::model::{Side, Timestamp, UpgradeKey};
 use std::{collections::BTreeSet, sync::Arc};
@@ -17,6 +18,7 @@ impl Engine {
             upgrades: self.views.clone(),
             proxies: Arc::new(self.proxies.views()),
             generation: self.world.generation,
+            ends: self.ends.clone(),
             journal_error: self.journal_error.clone(),
         }
     }
@@ -38,7 +40,12 @@ impl Engine {
             if let Some(view) = self.view(&key, now) {
                 match self.views.get(&key) {
                     Some(before) if **before == view => {}
-                    _ => {
+                    before => {
+                        let began_before = self.resumed.contains(&key);
+                        let before = before.map(|view| &view.status);
+                        if before.is_some() || !began_before {
+                            self.ends.note(before, &view.status);
+                        }
                         self.views.insert(key, Arc::new(view));
                     }
                 }
@@ -94,6 +101,7 @@ impl Engine {
             latency_us,
             new_sessions: gathered.map_or(0, |gathered: &Gathered| gathered.sessions(side)),
             last_session: self.loads.last_session(&run.spec.service, version),
+            reported: gathered.map_or_else(Reported::default, |gathered| gathered.reported(side)),
             ..self.eyes().numbers(run, version, now)
         }
     }

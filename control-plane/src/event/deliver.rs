@@ -4,15 +4,11 @@ use super::{
     cloud_event::CloudEvent,
     http::HttpSink,
     nats::NatsSink,
-    outbox::{Next, Outbox, Queue, label},
+    outbox::{DeadLetter, Next, Outbox, Queue, label},
     pace::{Pace, at_least},
 };
-use crate::{model::Sink, web::Client};
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use crate::{clock, model::Sink, web::Client};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
@@ -26,7 +22,7 @@ pub(super) struct Failure {
     pub(super) reason: String,
     /// The sink asks for a wait.
     pub(super) retry_after: Option<Duration>,
-    /// The sink will refuse this event for ever, unless somebody mends it or the policy.
+    /// The sink will refuse this event however often it is offered.
     pub(super) refused: bool,
 }
 
@@ -45,17 +41,22 @@ impl Failure {
 /// finished. What is not delivered stays in the outbox.
 pub async fn deliver(outbox: Outbox, client: Client, pace: Pace, stop: watch::Receiver<bool>) {
     let mut couriers = JoinSet::new();
-    let mut known = BTreeSet::new();
+    let mut attended = BTreeSet::new();
     loop {
         for queue in outbox.queues() {
-            if known.insert(queue.sink.clone()) {
+            let has_work = queue.len() > 0 || !outbox.is_unnamed(&queue.sink);
+            if has_work && attended.insert(queue.sink.clone()) {
                 let courier = Courier::new((outbox.clone(), queue), &client, pace);
                 couriers.spawn(courier.run(stop.clone()));
             }
         }
         tokio::select! {
             () = stopped(stop.clone()) => break,
-            () = outbox.sink_came() => {}
+            () = outbox.news() => {}
+            Some(ended) = couriers.join_next() => match ended {
+                Ok(sink) => drop(attended.remove(&sink)),
+                Err(error) => tracing::error!("outbox: {error}"),
+            },
         }
     }
     while couriers.join_next().await.is_some() {}
@@ -72,8 +73,6 @@ struct Courier {
     failures: u32,
     /// It has failed since then, and no policy names it.
     unnamed: Option<Instant>,
-    /// The event that the sink refuses, since when.
-    refused: Option<(u64, Instant)>,
 }
 
 #[derive(Debug)]
@@ -104,29 +103,37 @@ impl Courier {
             pace,
             failures: 0,
             unnamed: None,
-            refused: None,
         }
     }
 
-    async fn run(mut self, stop: watch::Receiver<bool>) {
+    /// Until the end, or until nothing waits and no policy names the sink: whose courier it was.
+    async fn run(mut self, stop: watch::Receiver<bool>) -> Sink {
+        let mut named = self.outbox.naming();
         while !*stop.borrow() {
+            named.mark_unchanged();
             let Some(next) = self.queue.head() else {
+                if self.outbox.is_unnamed(&self.queue.sink) {
+                    break;
+                }
                 tokio::select! {
-                    () = stopped(stop.clone()) => return,
+                    () = stopped(stop.clone()) => break,
                     () = self.queue.arrival.notified() => continue,
+                    Ok(()) = named.changed() => continue,
                 }
             };
-            match self.offer(&next).await {
-                Ok(()) => self.taken(&next).await,
-                Err(failure) => {
-                    let wait = self.failed(&next, &failure).await;
-                    tokio::select! {
-                        () = stopped(stop.clone()) => return,
-                        () = sleep(wait) => {}
-                    }
+            let wait = match self.offer(&next).await {
+                Ok(()) => {
+                    self.taken(&next).await;
+                    continue;
                 }
+                Err(failure) => self.failed(&next, &failure).await,
+            };
+            tokio::select! {
+                () = stopped(stop.clone()) => break,
+                () = sleep(wait) => {}
             }
         }
+        self.queue.sink.clone()
     }
 
     async fn offer(&mut self, next: &Next) -> Result<(), Failure> {
@@ -158,7 +165,6 @@ impl Courier {
         }
         self.failures = 0;
         self.unnamed = None;
-        self.refused = None;
         let (seq, told) = (next.seq, next.lost);
         self.settle(move |queue| queue.delivered(seq, told)).await;
     }
@@ -166,7 +172,7 @@ impl Courier {
     /// Counts a failure, and says how long to wait.
     async fn failed(&mut self, next: &Next, failure: &Failure) -> Duration {
         self.queue.landed();
-        self.queue.counts.failed_tries.fetch_add(1, Relaxed);
+        self.queue.counts.failed(&failure.reason);
         self.failures = self.failures.saturating_add(1);
         let wait = self.pace.wait(self.failures, fastrand::u16(..));
         if self.outbox.is_unnamed(&self.queue.sink) {
@@ -178,25 +184,47 @@ impl Courier {
         } else {
             self.unnamed = None;
         }
-        if !failure.refused {
-            self.refused = None;
-            if self.failures == 1 {
-                self.say_failed(&failure.reason);
-            }
-            return at_least(wait, failure.retry_after);
+        if failure.refused && self.put_by(next, &failure.reason).await {
+            return Duration::ZERO;
         }
-        let since = match self.refused {
-            Some((seq, since)) if seq == next.seq => since,
-            _ => {
-                self.say_refused(next, &failure.reason);
-                self.refused = Some((next.seq, Instant::now()));
-                return self.pace.longest;
-            }
+        if self.failures == 1 {
+            self.say_failed(&failure.reason);
+        }
+        at_least(wait, failure.retry_after)
+    }
+
+    /// Puts an event that the sink refuses with the dead letters, so that it holds up no other one.
+    /// False where the disk refuses that: then it is offered again.
+    async fn put_by(&mut self, next: &Next, reason: &str) -> bool {
+        let letter = DeadLetter {
+            at: clock::now(),
+            sink: label(&self.queue.sink),
+            queue: self.queue.id.clone(),
+            reason: reason.to_owned(),
+            event: (*next.event).clone(),
         };
-        if since.elapsed() >= self.pace.refused {
-            self.give_up(next, &failure.reason).await;
+        let (outbox, queue, seq) = (self.outbox.clone(), Arc::clone(&self.queue), next.seq);
+        let put_by = spawn_blocking(move || {
+            outbox.put_by(&letter)?;
+            queue.give_up(seq);
+            io::Result::Ok(())
+        });
+        match put_by.await.map_err(io::Error::other).flatten() {
+            Ok(()) => {
+                tracing::error!(
+                    sink = label(&self.queue.sink),
+                    queue = self.queue.id,
+                    event = next.event.id,
+                    "refuses an event: {reason}; it is put with the dead letters, and the next one is offered: mend the sink, or notify in the policy"
+                );
+                self.failures = 0;
+                true
+            }
+            Err(error) => {
+                tracing::error!("outbox: dead letters: {error}");
+                false
+            }
         }
-        self.pace.longest
     }
 
     fn say_failed(&self, reason: &str) {
@@ -208,35 +236,9 @@ impl Courier {
         );
     }
 
-    fn say_refused(&self, next: &Next, reason: &str) {
-        tracing::error!(
-            sink = label(&self.queue.sink),
-            queue = self.queue.id,
-            event = next.event.id,
-            waiting = self.queue.len(),
-            "refuses an event: {reason}; mend the sink, or notify in the policy: it is tried \
-             again every {:?} for {:?}, then the event is dropped",
-            self.pace.longest,
-            self.pace.refused,
-        );
-    }
-
-    async fn give_up(&mut self, next: &Next, reason: &str) {
-        tracing::error!(
-            sink = label(&self.queue.sink),
-            queue = self.queue.id,
-            event = next.event.id,
-            "dropped an event that was refused for {:?}: {reason}",
-            self.pace.refused,
-        );
-        self.refused = None;
-        let seq = next.seq;
-        self.settle(move |queue| queue.give_up(seq)).await;
-    }
-
     /// Nobody wants these events told any more, and nobody takes them.
     async fn let_go(&mut self) {
-        (self.unnamed, self.refused, self.failures) = (None, None, 0);
+        (self.unnamed, self.failures) = (None, 0);
         self.settle(|queue| {
             let dropped = queue.let_go();
             tracing::warn!(

@@ -49,21 +49,13 @@ impl HttpSink {
         };
         let request = request
             .body(Full::from(body))
-            .map_err(|error| refused(format!("its address can't be used: {error}")))?;
+            .map_err(|error| Failure::passing(format!("its address can't be used: {error}")))?;
         let answer = self
             .client
             .send(request, self.within, LONGEST_ANSWER)
             .await
             .map_err(|error| Failure::passing(error.to_string()))?;
         judge(&answer, clock::now())
-    }
-}
-
-fn refused(reason: String) -> Failure {
-    Failure {
-        reason,
-        retry_after: None,
-        refused: true,
     }
 }
 
@@ -74,8 +66,9 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<(), Failure> {
         return Ok(());
     }
     if status.is_redirection() {
+        // It says nothing of the event: what waits comes through once it is gone.
         let to = answer.headers.get(LOCATION).and_then(|to| to.to_str().ok());
-        return Err(refused(match to {
+        return Err(Failure::passing(match to {
             Some(to) => format!(
                 "{status}: redirects are not followed: write where it leads ({}) into the policy",
                 shown(to)
@@ -83,18 +76,15 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<(), Failure> {
             None => format!("{status}: redirects are not followed"),
         }));
     }
-    let passing = status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-        );
-    if passing {
-        return Err(Failure {
-            retry_after: retry_after(&answer.headers, now),
-            ..Failure::passing(status.to_string())
-        });
-    }
-    Err(refused(status.to_string()))
+    let passing = matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+    );
+    Err(Failure {
+        refused: status.is_client_error() && !passing,
+        retry_after: retry_after(&answer.headers, now),
+        ..Failure::passing(status.to_string())
+    })
 }
 
 /// `Retry-After`: seconds, or a date.
@@ -132,12 +122,13 @@ mod tests {
             assert_eq!(judge(&answer(status, None), now), Ok(()));
         }
         for (status, is_refused) in [
-            (302, true),
+            (302, false),
             (400, true),
             (404, true),
             (410, true),
             (415, true),
             (408, false),
+            (425, false),
             (429, false),
             (500, false),
             (503, false),

@@ -11,9 +11,6 @@ pub struct Pace {
     pub longest: Duration,
     /// How long a try may take.
     pub one_try: Duration,
-    /// How long an event is offered to a sink that refuses it for good (most 4xx) before it is
-    /// dropped.
-    pub refused: Duration,
     /// How long a sink that no policy names any more may fail before what waits for it is dropped.
     pub unnamed: Duration,
 }
@@ -27,7 +24,6 @@ impl Default for Pace {
             first: Duration::from_millis(500),
             longest: Duration::from_secs(30),
             one_try: Duration::from_secs(10),
-            refused: Duration::from_secs(86_400),
             unnamed: Duration::from_secs(3_600),
         }
     }

@@ -43,7 +43,8 @@ pub use service::{AppProtocol, Check, Probe, Service, ServicePort, Workload};
 pub use share::Share;
 pub use upgrade::{
     Action, Applied, Command, Condition, Decision, InstanceObservation, LOOKED, LOOKS_LET_GO,
-    Lagging, Notes, Observation, Phase, Side, Traffic, Transition, UpgradeSpec, UpgradeStatus,
+    Lagging, Notes, Observation, Phase, ROLLBACK_RULES, Side, Traffic, Transition, UpgradeSpec,
+    UpgradeStatus,
 };
 pub use world::{
     CookieAffinity, Fuse, Instance, InstanceState, SameSite, ServiceView, SessionToken, ShiftBy,

@@ -119,6 +119,8 @@ pub struct EndpointSample {
     pub connects_failed: u64,
     /// Requests by latency bucket's upper bound in microseconds.
     pub latency: BTreeMap<u64, u64>,
+    /// Their latencies' sum, in microseconds.
+    pub latency_sum_us: u64,
 }
 
 impl EndpointSample {

@@ -94,7 +94,25 @@ pub struct Notes {
     pub lagging_told: BTreeSet<ProxyId>,
     /// The restarts of each instance that a `retry` has forgiven.
     pub restarts_forgiven: BTreeMap<WorkloadKey, u32>,
+    /// By which of [`ROLLBACK_RULES`] it goes or went back.
+    pub rollback_rule: Option<String>,
 }
+
+/// Every rule by which an upgrade goes back.
+pub const ROLLBACK_RULES: [&str; 12] = [
+    "AnalysisWorse",
+    "Commanded",
+    "CrashLoop",
+    "DeadlineExceeded",
+    "ErrorBurst",
+    "FuseBlown",
+    "HealthFailed",
+    "LowTraffic",
+    "Nacked",
+    "NeverReady",
+    "NewVersionGone",
+    "Superseded",
+];
 
 /// The phases, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +138,19 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::Preparing,
+        Self::WarmUp,
+        Self::Shifting,
+        Self::RollbackWindow,
+        Self::Draining,
+        Self::Succeeded,
+        Self::RollingBack,
+        Self::RolledBack,
+    ];
+
     /// True where nothing will happen any more.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::RolledBack)

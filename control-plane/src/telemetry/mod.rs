@@ -4,5 +4,5 @@ mod http;
 mod log;
 mod metrics;
 
-pub use http::serve;
+pub use http::{Shown, serve};
 pub use log::init;

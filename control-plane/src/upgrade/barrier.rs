@@ -10,6 +10,10 @@ use std::time::Duration;
 
 /// A proxy that has not applied what it was told for so long is worth a word.
 const LAGS: Duration = Duration::from_secs(5);
+/// Proxies that an event names.
+const NAMED: usize = 10;
+/// Characters of each one's NACK.
+const LONGEST_NACK: usize = 200;
 
 /// Notes how far the present generation has come, and when it came all the way.
 pub(super) fn look(run: &mut Run<'_>) {
@@ -80,11 +84,10 @@ fn name_lagging(run: &mut Run<'_>) {
     }
     let told = late.iter().map(|l| l.proxy.clone());
     run.status.notes.lagging_told.extend(told);
-    let names: Vec<String> = late.iter().map(name).collect();
     let message = format!(
         "not applied for {} s, waits for: {}",
         LAGS.as_secs(),
-        names.join(", ")
+        first_names(&late)
     );
     run.record("ProxyLagging", message.clone());
     run.notify("ProxyLagging", message);
@@ -115,9 +118,48 @@ pub(super) fn describe(applied: &Applied, now: Timestamp) -> String {
     )
 }
 
+/// The first few, and how many more there are: where a fleet lags nobody reads all of it.
+fn first_names(late: &[Lagging]) -> String {
+    let mut names: Vec<String> = late.iter().take(NAMED).map(name).collect();
+    let more = late.len() - names.len();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names.join(", ")
+}
+
 fn name(lagging: &Lagging) -> String {
     match &lagging.nack {
-        Some(nack) => format!("{} refused: {nack}", lagging.proxy),
+        Some(nack) => format!("{} refused: {}", lagging.proxy, clipped(nack)),
         None => lagging.proxy.to_string(),
+    }
+}
+
+/// A proxy's message, as much as is needed to know which one it is.
+fn clipped(nack: &str) -> String {
+    match nack.char_indices().nth(LONGEST_NACK) {
+        Some((end, _)) => format!("{}…", nack.get(..end).unwrap_or_default()),
+        None => nack.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_fleet_that_lags_the_first_few_are_named_and_long_refusals_cut_off() {
+        let lagging = |number: usize| Lagging {
+            proxy: format!("shop/web-{number}").as_str().into(),
+            since: Timestamp(0),
+            nack: (number == 0).then(|| "é".repeat(100_000).into()),
+        };
+        let named = |count: usize| first_names(&(0..count).map(lagging).collect::<Vec<_>>());
+        let first = format!("shop/web-0 refused: {}…", "é".repeat(LONGEST_NACK));
+        assert_eq!(named(1), first);
+        assert_eq!(named(2), format!("{first}, shop/web-1"));
+        assert!(named(10).ends_with(", shop/web-9"));
+        let many = named(1_000);
+        assert!(many.ends_with("shop/web-9, and 990 more"), "{many}");
     }
 }

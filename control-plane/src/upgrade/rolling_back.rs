@@ -11,7 +11,10 @@ use super::{
     drain,
     run::Run,
 };
-use crate::model::{Phase, Share, Side, Traffic};
+use crate::model::{Phase, ROLLBACK_RULES, Share, Side, Traffic};
+
+/// The rule that ends a run of which nothing is left.
+const SUPERSEDED: &str = "Superseded";
 
 /// Begins to go back. The way there is free: whoever calls has seen that an old instance is left.
 pub(super) fn begin(run: &mut Run<'_>, cause: &Cause) {
@@ -36,6 +39,7 @@ pub(super) fn begin(run: &mut Run<'_>, cause: &Cause) {
     run.status.promoted_full = false;
     run.status.rollback_reason = Some(cause.reason.clone());
     run.clear_pauses();
+    note_rule(run, cause.rule);
     run.enter(Phase::RollingBack, cause.rule, &cause.reason);
 }
 
@@ -142,5 +146,11 @@ pub(super) fn give_up(run: &mut Run<'_>) {
     run.status.promoted_full = false;
     run.clear_pauses();
     run.status.rollback_reason = Some(reason.to_owned());
-    run.enter(Phase::RolledBack, "Superseded", reason);
+    note_rule(run, SUPERSEDED);
+    run.enter(Phase::RolledBack, SUPERSEDED, reason);
+}
+
+fn note_rule(run: &mut Run<'_>, rule: &str) {
+    debug_assert!(ROLLBACK_RULES.contains(&rule), "{rule} is in no table");
+    run.status.notes.rollback_rule = Some(rule.to_owned());
 }

@@ -68,6 +68,7 @@ async fn status(server: &str, to: &str) -> Option<UpgradeStatus> {
         .ok()?;
     let request = ListUpgradesRequest {
         namespace: "shop".to_owned(),
+        ..ListUpgradesRequest::default()
     };
     let upgrades = client.list_upgrades(request).await.ok()?.into_inner();
     let mut upgrades = upgrades.upgrades.into_iter();

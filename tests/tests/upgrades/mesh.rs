@@ -238,6 +238,7 @@ impl Mesh {
         let mut api = Upgrades::connect(self.control_plane.url()).await.ok()?;
         let request = ListUpgradesRequest {
             namespace: "shop".to_owned(),
+            ..ListUpgradesRequest::default()
         };
         let upgrades = api.list_upgrades(request).await.ok()?.into_inner().upgrades;
         upgrades

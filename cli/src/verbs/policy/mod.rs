@@ -3,7 +3,7 @@
 pub(super) mod plan;
 
 use super::{
-    Failure, Format, Server, object,
+    Failure, Format, Server, client, object,
     output::{eprint, print},
     upgrade::policy_table,
 };
@@ -12,7 +12,7 @@ use segue_control_plane::{
     model::{Key, Policy, PolicyField, ServiceKey},
     source::manifest::{self, Checked, Invalid},
 };
-use segue_proto::control::{self, ListUpgradesRequest};
+use segue_proto::control;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -170,9 +170,8 @@ fn of(field: &PolicyField) -> control::PolicyField {
 /// What holds at the control plane, as its upgrades say it.
 async fn ask(server: &Server, output: Format, only: Option<&ServiceKey>) -> Result<(), Failure> {
     let mut upgrades = server.upgrades().await?;
-    let namespace = only.map_or_else(String::new, |key| key.namespace.to_string());
-    let request = server.request(ListUpgradesRequest { namespace });
-    let mut all = upgrades.list_upgrades(request).await?.into_inner().upgrades;
+    let namespace = only.map(|key| &*key.namespace);
+    let mut all = client::all(server, &mut upgrades, namespace).await?;
     all.sort_by_key(|upgrade| upgrade.created.map(|at| (at.seconds, at.nanos)));
     let mut newest = std::collections::BTreeMap::new();
     for upgrade in &all {

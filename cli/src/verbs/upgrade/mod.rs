@@ -12,14 +12,14 @@ mod watch;
 
 use super::{
     Failure, Format, Server,
-    client::{Upgrades, find},
+    client::{Upgrades, all, find},
     object,
 };
 pub(super) use text::policy as policy_table;
 
 use ask::{Asking, Start};
 use clap::Subcommand;
-use segue_proto::control::{ListUpgradesRequest, Upgrade};
+use segue_proto::control::Upgrade;
 
 /// `segue upgrade`
 #[derive(Debug, clap::Args)]
@@ -141,13 +141,11 @@ impl Session {
     }
 
     async fn list(&mut self) -> Result<(), Failure> {
-        let request = self.server.request(ListUpgradesRequest {
-            namespace: self.namespace.clone().unwrap_or_default(),
-        });
-        let list = self.upgrades.list_upgrades(request).await?.into_inner();
-        let items = list.upgrades.iter().map(object::upgrade);
+        let namespace = self.namespace.as_deref();
+        let upgrades = all(&self.server, &mut self.upgrades, namespace).await?;
+        let items = upgrades.iter().map(object::upgrade);
         self.output.write(&object::list("UpgradeList", items), || {
-            text::list(&list.upgrades)
+            text::list(&upgrades)
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Upgrades as text for people.
 
 use crate::verbs::{table::table, time};
-use segue_proto::control::{PolicyField, Upgrade, UpgradeStatus, VersionStatus};
+use segue_proto::control::{EventSink, PolicyField, Upgrade, UpgradeStatus, VersionStatus};
 use std::{fmt::Write as _, time::SystemTime};
 
 /// The table of `list`.
@@ -171,6 +171,12 @@ pub(super) fn describe(upgrade: &Upgrade) -> String {
             ),
         );
     }
+    for (name, said) in refusals(&status) {
+        field("Refused by", format!("{name}: {said}"));
+    }
+    for sink in &status.sinks {
+        field("Sink", self::sink(sink));
+    }
     text.push('\n');
     text.push_str(&history(&status));
     if !status.policy.is_empty() {
@@ -259,6 +265,9 @@ fn weight(status: &UpgradeStatus) -> String {
     }
 }
 
+/// Refusals that are shown with their words.
+const REFUSALS: usize = 5;
+
 /// `37/38 applied, 1 lagging 4 s: shop/web-2`.
 pub(super) fn applied(status: &UpgradeStatus) -> String {
     let applied = status.applied.clone().unwrap_or_default();
@@ -291,6 +300,37 @@ pub(super) fn applied(status: &UpgradeStatus) -> String {
     text
 }
 
+/// The first proxies that refuse the present step, and what they say.
+fn refusals(status: &UpgradeStatus) -> impl Iterator<Item = (&str, &str)> {
+    let lagging = status.applied.as_ref().map(|applied| &applied.lagging);
+    let refusing = lagging.into_iter().flatten().filter(|l| !l.nack.is_empty());
+    refusing
+        .take(REFUSALS)
+        .map(|l| (l.proxy.as_str(), l.nack.as_str()))
+}
+
+/// How a sink of events does: `http://bus:80: 812 told, 3 waiting; last try: 503 Service Unavailable`.
+pub(super) fn sink(sink: &EventSink) -> String {
+    let mut text = format!("{}: {} told", sink.address, sink.delivered);
+    let counts = [
+        (sink.waiting, "waiting"),
+        (sink.refused, "refused (see docs/events.md, dead letters)"),
+        (sink.dropped, "dropped"),
+    ];
+    for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
+        let _infallible = write!(text, ", {count} {what}");
+    }
+    if !sink.failure.is_empty() {
+        let _infallible = write!(text, "; last try: {}", sink.failure);
+    }
+    text
+}
+
+/// True where somebody should look after a sink.
+pub(super) fn is_troubled(sink: &EventSink) -> bool {
+    !sink.failure.is_empty() || sink.refused > 0 || sink.dropped > 0
+}
+
 fn next_at(status: &UpgradeStatus) -> String {
     let Some(at) = status.next_at else {
         return String::new();
@@ -316,7 +356,7 @@ pub(super) fn percent(basis_points: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use segue_proto::control::{Applied, LaggingProxy};
+    use segue_proto::control::{Applied, EventSink, LaggingProxy};
 
     #[test]
     fn who_lags_is_named() {
@@ -332,6 +372,52 @@ mod tests {
             ..UpgradeStatus::default()
         };
         assert_eq!(applied(&status), "37/38 applied, 1 lagging 0 s: shop/web-2");
+    }
+
+    #[test]
+    fn who_refuses_and_which_sink_fails_is_told_with_the_words() {
+        let refusing = |proxy: &str, nack: &str| LaggingProxy {
+            proxy: proxy.to_owned(),
+            nack: nack.to_owned(),
+            ..LaggingProxy::default()
+        };
+        let troubled = EventSink {
+            address: "http://bus:80".to_owned(),
+            waiting: 3,
+            delivered: 41,
+            refused: 2,
+            failure: "503 Service Unavailable".to_owned(),
+            ..EventSink::default()
+        };
+        let well = EventSink {
+            address: "nats://bus:4222/up".to_owned(),
+            delivered: 44,
+            ..EventSink::default()
+        };
+        assert!(is_troubled(&troubled) && !is_troubled(&well));
+        let text = describe(&Upgrade {
+            status: Some(UpgradeStatus {
+                applied: Some(Applied {
+                    acked: 1,
+                    total: 3,
+                    lagging: vec![
+                        refusing("shop/web-1", ""),
+                        refusing("shop/web-2", "route: unknown cluster"),
+                    ],
+                }),
+                sinks: vec![troubled, well],
+                ..UpgradeStatus::default()
+            }),
+            ..Upgrade::default()
+        });
+        for line in [
+            "Refused by shop/web-2: route: unknown cluster\n",
+            "Sink       http://bus:80: 41 told, 3 waiting, 2 refused (see docs/events.md, dead letters); last try: 503 Service Unavailable\n",
+            "Sink       nats://bus:4222/up: 44 told\n",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(!text.contains("shop/web-1: \n"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::Session;
 use crate::verbs::{Failure, time};
+use segue_control_plane::model::Phase;
 use segue_proto::control::{Upgrade, WatchUpgradesRequest, watch_upgrades_response::Kind};
 
 /// `segue upgrade wait`
@@ -10,8 +11,22 @@ pub(super) struct Args {
     /// The upgrade
     name: String,
     /// The phase that is waited for
-    #[arg(long = "for", value_name = "PHASE", default_value = "Succeeded")]
+    #[arg(
+        long = "for",
+        value_name = "PHASE",
+        default_value = "Succeeded",
+        value_parser = phase
+    )]
     phase: String,
+}
+
+/// A phase's name as the control plane writes it.
+fn phase(text: &str) -> Result<String, String> {
+    let names = Phase::ALL.map(|phase| phase.to_string());
+    let named = names.iter().find(|name| name.eq_ignore_ascii_case(text));
+    named
+        .cloned()
+        .ok_or_else(|| format!("there is no phase {text:?}; there are {}", names.join(", ")))
 }
 
 /// Waits until an upgrade is in a phase, or can't come there any more; `--timeout` at most.

@@ -2,32 +2,47 @@
 
 use super::{BOTH, checkout, covered, running, until};
 use crate::{
-    control::{refuse, watch::Watch},
-    engine::{Board, UpgradeView, VersionNumbers},
+    control::{Deadlines, convert::Show, page, refuse, upgrade_service, watch::Watch},
+    engine::{Board, Handle, Journal, Requests, UpgradeView, VersionNumbers},
+    event::Outbox,
     model::{
         Finding, Judgement, Key, Policy, PolicyField, Share, Test, Timestamp, UpgradeSpec, Verdict,
     },
     upgrade,
 };
+use prost::Message as _;
 use segue_proto::control::{
     GetUpgradeRequest, ListUpgradesRequest, StartUpgradeRequest, UpgradeCommandRequest,
     WatchUpgradesRequest, watch_upgrades_response::Kind,
 };
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
+use tempfile::TempDir;
 use tokio::{
+    net::TcpStream,
     sync::{mpsc, watch},
     time::Instant,
 };
-use tonic::{Code, Request, transport::Endpoint};
+use tonic::{
+    Code, Request,
+    transport::{Endpoint, server::TcpIncoming},
+};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 use tonic_types::StatusExt as _;
+
+/// Shows upgrades by a clock of its own.
+fn shown(clock: fn() -> Timestamp) -> Show {
+    let folder = TempDir::new().unwrap();
+    let outbox = Outbox::open(folder.path()).unwrap();
+    Show { outbox, clock }
+}
 
 fn view() -> UpgradeView {
     let policy = Policy::default();
@@ -81,7 +96,7 @@ fn view() -> UpgradeView {
 
 #[test]
 fn judgement_policy_and_sessions_are_told() {
-    let upgrade = crate::control::convert::upgrade(&view(), Timestamp(7_000));
+    let upgrade = shown(|| Timestamp(7_000)).upgrade(&view());
     let status = upgrade.status.unwrap();
     let judgement = status.judgement.unwrap();
     assert_eq!(judgement.verdict, "NotYet");
@@ -129,6 +144,7 @@ async fn refusals_carry_details_that_programs_can_read() {
 
     let list = ListUpgradesRequest {
         namespace: "../etc".to_owned(),
+        ..ListUpgradesRequest::default()
     };
     let refused = running.upgrades.list_upgrades(list).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
@@ -156,6 +172,115 @@ async fn refusals_carry_details_that_programs_can_read() {
     let refused = running.upgrades.pause_upgrade(retry).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     assert!(refused.get_error_details().retry_info().is_some());
+}
+
+#[test]
+fn pages_show_each_upgrade_once_also_where_some_come_and_go_in_between() {
+    let key = |n: usize| {
+        Key::new(
+            if n.is_multiple_of(3) { "shop" } else { "ops" },
+            &format!("u-{n:03}"),
+        )
+    };
+    let view = Arc::new(view());
+    let mut all: BTreeMap<_, _> = (0..250).map(|n| (key(n), Arc::clone(&view))).collect();
+    let ask = |all: &BTreeMap<_, _>, namespace: &str, page_size, page_token: String| {
+        let request = ListUpgradesRequest {
+            namespace: namespace.to_owned(),
+            page_size,
+            page_token,
+        };
+        page::of(all, &request)
+    };
+    for (size, sizes) in [
+        (0, vec![100, 100, 50]),
+        (120, vec![120, 120, 10]),
+        (9_999, vec![250]),
+        (125, vec![125, 125]),
+    ] {
+        let (mut token, mut seen) = (String::new(), Vec::new());
+        loop {
+            let (page, next) = ask(&all, "", size, token).unwrap();
+            seen.push(page.len());
+            if next.is_empty() {
+                break;
+            }
+            token = next;
+        }
+        assert_eq!(seen, sizes, "{size}");
+    }
+    let (first, next) = ask(&all, "shop", 50, String::new()).unwrap();
+    assert_eq!((first.len(), next.as_str()), (50, "shop/u-147"));
+    // The one that the token names is gone, and so is one of the first page.
+    all.remove(&key(147));
+    all.remove(&key(0));
+    let (second, next) = ask(&all, "shop", 50, next).unwrap();
+    assert_eq!((second.len(), next.as_str()), (34, ""));
+    for token in ["x", "/", "shop/../etc", "Shop/a"] {
+        let refused = ask(&all, "", 0, token.to_owned()).unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{token}");
+        assert!(refused.message().starts_with("page_token:"), "{refused}");
+    }
+    assert_eq!(
+        ask(&all, "", -1, String::new()).unwrap_err().code(),
+        Code::InvalidArgument
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_answered_in_time_has_exceeded_its_deadline() {
+    // Nobody answers: the verb waits for an engine that does not look.
+    let (handle, _unread) = silent_engine();
+    let folder = TempDir::new().unwrap();
+    let outbox = Outbox::open(folder.path()).unwrap();
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .layer(Deadlines)
+            .add_service(upgrade_service(handle, outbox))
+            .serve_with_incoming(incoming),
+    );
+    // tonic's own client would give up by its own clock.
+    for timeout in ["1m", "20m", "90000u"] {
+        let status = ask_to_pause(address, timeout).await;
+        assert_eq!(status, "4", "{timeout}");
+    }
+}
+
+/// A handle whose verbs nobody takes.
+fn silent_engine() -> (Handle, Requests) {
+    let state = TempDir::new().unwrap();
+    let (journal, _) = Journal::open(state.path()).unwrap();
+    let (_, board) = watch::channel(Arc::default());
+    Handle::new(board, journal.decisions().clone())
+}
+
+/// The `grpc-status` of a call over a socket of its own.
+async fn ask_to_pause(address: SocketAddr, timeout: &str) -> String {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post(format!(
+        "http://{address}/segue.control.v1.UpgradeService/PauseUpgrade"
+    ))
+    .header("content-type", "application/grpc")
+    .header("te", "trailers")
+    .header("grpc-timeout", timeout)
+    .body(())
+    .unwrap();
+    let (answer, mut body) = client.send_request(request, false).unwrap();
+    let message = UpgradeCommandRequest {
+        namespace: "shop".to_owned(),
+        name: "checkout-v2-1".to_owned(),
+        ..UpgradeCommandRequest::default()
+    }
+    .encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap();
+    let frame = [&[0][..], &length.to_be_bytes()[..], &message].concat();
+    body.send_data(frame.into(), true).unwrap();
+    let answer = answer.await.unwrap();
+    answer.headers()["grpc-status"].to_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -194,7 +319,12 @@ async fn a_slow_reader_gets_the_newest_state_and_no_backlog() {
     let (boards, watched) = watch::channel(board(1));
     let (sender, mut read) = mpsc::channel(1);
     let clock = || Timestamp(9_000);
-    let watch = Watch::new(WatchUpgradesRequest::default(), watched, sender, clock);
+    let watch = Watch::new(
+        WatchUpgradesRequest::default(),
+        watched,
+        sender,
+        shown(clock),
+    );
     let watching = tokio::spawn(watch.run());
     for version in 2..=500 {
         boards.send_replace(board(version));
@@ -230,7 +360,12 @@ async fn the_last_numbers_before_a_quiet_time_are_sent_too() {
     };
     let (boards, watched) = watch::channel(board(100.0));
     let (sender, mut read) = mpsc::channel(1);
-    let watch = Watch::new(WatchUpgradesRequest::default(), watched, sender, clock);
+    let watch = Watch::new(
+        WatchUpgradesRequest::default(),
+        watched,
+        sender,
+        shown(clock),
+    );
     tokio::spawn(watch.run());
     let mut rates = Vec::new();
     while rates.last() != Some(&0.0) {

@@ -8,6 +8,7 @@ use crate::{
         Engine, Handle, Inputs, Journal, Outputs,
         tests::support::{catalog, checkout, proxy, quick, sample},
     },
+    event::Outbox,
     model::{Catalog, Generation, HealthSample, Observed, Timestamp},
     xds::Snapshot,
 };
@@ -92,11 +93,13 @@ async fn running() -> Running {
     };
     tokio::spawn(crate::engine::run(engine, inputs, outputs, clock));
     tokio::spawn(ack(published.snapshots, observed));
+    let outbox = Outbox::open(&state.path().join("outbox")).unwrap();
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = format!("http://{}", incoming.local_addr().unwrap());
     tokio::spawn(
         tonic::transport::Server::builder()
-            .add_service(upgrade_service(handle.clone()))
+            .layer(super::Deadlines)
+            .add_service(upgrade_service(handle.clone(), outbox))
             .add_service(proxy_service(handle))
             .add_service(reflection().unwrap())
             .serve_with_incoming(incoming),
@@ -261,6 +264,7 @@ async fn lists_show_upgrades_and_proxies_by_namespace() {
     for (namespace, count) in [("", 1), ("shop", 1), ("other", 0)] {
         let request = ListUpgradesRequest {
             namespace: namespace.to_owned(),
+            ..ListUpgradesRequest::default()
         };
         let list = running
             .upgrades

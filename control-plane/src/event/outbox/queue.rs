@@ -1,7 +1,7 @@
 //! One sink's queue on disk.
 
 use super::{
-    OutboxError,
+    OutboxError, SinkCounts,
     backlog::{Backlog, Bounds, Next},
     record::{self, FORMAT, Header, Record, VERSION},
 };
@@ -41,9 +41,37 @@ pub(in crate::event) struct Queue {
 /// What was counted since the process began.
 #[derive(Debug, Default)]
 pub(in crate::event) struct Counts {
-    pub(in crate::event) delivered: AtomicU64,
-    pub(in crate::event) dropped: AtomicU64,
-    pub(in crate::event) failed_tries: AtomicU64,
+    delivered: AtomicU64,
+    dropped: AtomicU64,
+    refused: AtomicU64,
+    failed_tries: AtomicU64,
+    /// What was wrong with the last try; empty: nothing.
+    failure: Mutex<String>,
+}
+
+impl Counts {
+    pub(in crate::event) fn failed(&self, reason: &str) {
+        self.failed_tries.fetch_add(1, Relaxed);
+        reason.clone_into(&mut self.failure.lock());
+    }
+}
+
+/// A sink that nothing was told yet.
+pub(super) fn untold(sink: &Sink) -> SinkCounts {
+    shown(sink, &Counts::default(), 0)
+}
+
+fn shown(sink: &Sink, counts: &Counts, waiting: usize) -> SinkCounts {
+    SinkCounts {
+        sink: super::label(sink),
+        queue: id_of(sink),
+        delivered: counts.delivered.load(Relaxed),
+        pending: u64::try_from(waiting).unwrap_or(u64::MAX),
+        dropped: counts.dropped.load(Relaxed),
+        refused: counts.refused.load(Relaxed),
+        failed_tries: counts.failed_tries.load(Relaxed),
+        failure: counts.failure.lock().clone(),
+    }
 }
 
 #[derive(Debug)]
@@ -138,6 +166,10 @@ impl Queue {
         }
     }
 
+    pub(super) fn counted(&self) -> SinkCounts {
+        shown(&self.sink, &self.counts, self.len())
+    }
+
     pub(in crate::event) fn len(&self) -> usize {
         self.inner.lock().backlog.len()
     }
@@ -182,12 +214,13 @@ impl Queue {
     pub(in crate::event) fn delivered(&self, seq: u64, told: u64) {
         self.settle(Record::Delivered { seq, told });
         self.counts.delivered.fetch_add(1, Relaxed);
+        self.counts.failure.lock().clear();
     }
 
-    /// The event is given up.
+    /// The event is given up, since the sink refuses it.
     pub(in crate::event) fn give_up(&self, seq: u64) {
         self.settle(Record::GivenUp { seq });
-        self.counts.dropped.fetch_add(1, Relaxed);
+        self.counts.refused.fetch_add(1, Relaxed);
     }
 
     /// Drops all that waits, and that some were lost before: says how many went.
@@ -283,6 +316,12 @@ fn write_anew(path: &Path, header: &Header, records: &[Record]) -> io::Result<(F
     for record in records {
         bytes.extend(sealed::line(record)?);
     }
+    let file = put_in_place(path, &bytes)?;
+    Ok((file, u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
+}
+
+/// Writes a file beside its place, syncs it, and puts it there.
+pub(super) fn put_in_place(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let beside = path.with_extension("tmp");
     let file = OpenOptions::new()
         .create(true)
@@ -290,8 +329,8 @@ fn write_anew(path: &Path, header: &Header, records: &[Record]) -> io::Result<(F
         .write(true)
         .mode(0o600)
         .open(&beside)?;
-    file.write_all_at(&bytes, 0)?;
+    file.write_all_at(bytes, 0)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    Ok((file, u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
+    Ok(file)
 }

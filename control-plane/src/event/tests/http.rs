@@ -3,13 +3,13 @@
 use super::{event, eventually, sink};
 use crate::{
     event::{Outbox, Pace, deliver},
-    model::{ContentMode, Sink},
+    model::{ContentMode, Sink, Timestamp},
     web::Client,
 };
 use axum::{Router, body::Bytes, http::HeaderMap, http::StatusCode, routing::post};
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tempfile::tempdir;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -17,7 +17,6 @@ pub(super) const QUICK: Pace = Pace {
     first: Duration::from_millis(5),
     longest: Duration::from_millis(40),
     one_try: Duration::from_secs(10),
-    refused: Duration::from_millis(100),
     unnamed: Duration::from_millis(100),
 };
 
@@ -223,7 +222,7 @@ async fn what_waits_for_a_dead_sink_is_dropped_once_no_policy_names_it() {
     let bus = Bus::open(any_port(), &received, |_| 200).await;
     let (address, to) = (bus.address, bus.sink());
     bus.close().await;
-    delivery.outbox.name([to.clone()]);
+    delivery.outbox.name([to.clone()], Timestamp(0));
     for n in 0..3 {
         delivery
             .outbox
@@ -238,13 +237,13 @@ async fn what_waits_for_a_dead_sink_is_dropped_once_no_policy_names_it() {
         "a sink that a policy names is waited for"
     );
 
-    delivery.outbox.name([]);
+    delivery.outbox.name([], Timestamp(0));
     eventually("it is let go", || delivery.pending() == 0).await;
     assert_eq!(delivery.outbox.counts()[0].dropped, 3);
     assert!(Outbox::open(folder.path()).unwrap().counts().is_empty());
 
     let back = Bus::open(address, &received, |_| 200).await;
-    delivery.outbox.name([to.clone()]);
+    delivery.outbox.name([to.clone()], Timestamp(0));
     delivery.outbox.append(&event(7), &[to]).unwrap();
     eventually("a sink that comes back is told anew", || {
         received_ids(&received) == [event(7).id]
@@ -255,39 +254,116 @@ async fn what_waits_for_a_dead_sink_is_dropped_once_no_policy_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_sink_refuses_is_dropped_at_last_and_the_next_one_tells_of_it() {
+async fn what_a_sink_refuses_is_put_by_and_holds_up_nothing() {
     let folder = tempdir().unwrap();
     let received = Received::default();
-    let refusing = Bus::open(any_port(), &received, |_| 415).await;
-    let (address, to) = (refusing.address, refusing.sink());
+    // The second of four is refused.
+    let bus = Bus::open(any_port(), &received, |n| if n == 2 { 415 } else { 200 }).await;
+    let to = bus.sink();
     let delivery = Delivery::begin(folder.path());
-    delivery
-        .outbox
-        .append(&event(1), std::slice::from_ref(&to))
-        .unwrap();
-    eventually("it is dropped", || delivery.pending() == 0).await;
-    assert!(
-        received.lock().len() > 1,
-        "it was refused once and not offered again"
-    );
-    refusing.close().await;
-    received.lock().clear();
-
-    let mended = Bus::open(address, &received, |_| 200).await;
-    for n in 2..4 {
+    for n in 0..4 {
         delivery
             .outbox
             .append(&event(n), std::slice::from_ref(&to))
             .unwrap();
     }
-    eventually("the next are told", || delivery.pending() == 0).await;
+    eventually("all were offered", || delivery.pending() == 0).await;
+    let expected: Vec<String> = (0..4).map(|n| event(n).id).collect();
+    assert_eq!(received_ids(&received), expected, "each once, in order");
     let lost: Vec<Value> = bodies(&received)
         .iter()
         .map(|body| body["seguelost"].clone())
         .collect();
-    assert_eq!(lost, [Value::from(1), Value::Null]);
+    assert_eq!(
+        lost,
+        [Value::Null, Value::Null, Value::from(1), Value::Null]
+    );
     let counts = delivery.outbox.counts();
-    assert_eq!((counts[0].dropped, counts[0].delivered), (1, 2));
+    assert_eq!(
+        (counts[0].refused, counts[0].delivered, counts[0].dropped),
+        (1, 3, 0)
+    );
+    assert_eq!(counts[0].failure, "");
+    assert_eq!(delivery.outbox.dead_letters(), 1);
     delivery.end().await;
-    mended.close().await;
+    bus.close().await;
+    let letters = fs::read_to_string(folder.path().join("dead-letters")).unwrap();
+    let letter = letters.lines().nth(1).unwrap();
+    assert!(
+        letter.contains("415") && letter.contains(&event(1).id),
+        "{letter}"
+    );
+    assert_eq!(Outbox::open(folder.path()).unwrap().dead_letters(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_may_pass_is_tried_again() {
+    let folder = tempdir().unwrap();
+    let received = Received::default();
+    let answers = |n: usize| *[302, 408, 425, 429, 500].get(n - 1).unwrap_or(&204);
+    let bus = Bus::open(any_port(), &received, answers).await;
+    let delivery = Delivery::begin(folder.path());
+    delivery.outbox.append(&event(1), &[bus.sink()]).unwrap();
+    eventually("it is taken", || delivery.pending() == 0).await;
+    assert_eq!(received_ids(&received), vec![event(1).id; 6]);
+    assert_eq!(delivery.outbox.dead_letters(), 0);
+    delivery.end().await;
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_is_told_what_happens_after_it_was_named_and_nothing_before() {
+    let folder = tempdir().unwrap();
+    let received = Received::default();
+    let bus = Bus::open(any_port(), &received, |_| 200).await;
+    let delivery = Delivery::begin(folder.path());
+    let (first, later) = (sink("http://127.0.0.1:1/in"), bus.sink());
+    delivery.outbox.name([first.clone()], event(0).at);
+    delivery
+        .outbox
+        .name([first.clone(), later.clone()], event(5).at);
+    for n in 3..8 {
+        delivery
+            .outbox
+            .append(&event(n), &[first.clone(), later.clone()])
+            .unwrap();
+    }
+    eventually("three are told", || received.lock().len() == 3).await;
+    let waiting = |to: &Sink| delivery.outbox.counts_of(std::slice::from_ref(to))[0].pending;
+    assert_eq!(waiting(&first), 5, "named from the beginning, and down");
+    let expected: Vec<String> = (5..8).map(|n| event(n).id).collect();
+    assert_eq!(received_ids(&received), expected);
+    delivery.end().await;
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_courier_of_a_sink_that_no_policy_names_goes_and_comes_again() {
+    let folder = tempdir().unwrap();
+    let received = Received::default();
+    let bus = Bus::open(any_port(), &received, |_| 200).await;
+    let to = bus.sink();
+    let delivery = Delivery::begin(folder.path());
+    delivery.outbox.name([to.clone()], Timestamp(0));
+    let tell = |n| {
+        delivery
+            .outbox
+            .append(&event(n), std::slice::from_ref(&to))
+            .unwrap();
+    };
+    tell(1);
+    eventually("it is told", || delivery.pending() == 0).await;
+    let couriers = || delivery.outbox.naming_couriers();
+    eventually("a courier waits", || couriers() == 1).await;
+    delivery.outbox.name([], Timestamp(0));
+    eventually("it goes", || couriers() == 0).await;
+    // Told though no policy names it: what an upgrade began with may still end.
+    tell(2);
+    eventually("it is told", || received.lock().len() == 2).await;
+    eventually("it goes again", || couriers() == 0).await;
+    delivery.outbox.name([to.clone()], Timestamp(0));
+    tell(3);
+    eventually("it is told", || received.lock().len() == 3).await;
+    delivery.end().await;
+    bus.close().await;
 }

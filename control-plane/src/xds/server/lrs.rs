@@ -154,6 +154,8 @@ fn add(sample: &mut EndpointSample, named: &EndpointLoadMetricStats) {
         {
             let requests = sample.latency.entry(bound).or_default();
             *requests = requests.saturating_add(count);
+            let sum = at_most(named.total_metric_value, count.saturating_mul(bound));
+            sample.latency_sum_us = sample.latency_sum_us.saturating_add(sum);
         }
         return;
     }
@@ -171,6 +173,16 @@ fn add(sample: &mut EndpointSample, named: &EndpointLoadMetricStats) {
         metric::CONNECTS_FAILED => sample.connects_failed = count,
         _ => {}
     }
+}
+
+/// A sum as a reporter says it, within what its bucket allows.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and what is no number becomes 0"
+)]
+fn at_most(sum: f64, most: u64) -> u64 {
+    (sum as u64).min(most)
 }
 
 fn socket_address(address: &Address) -> Option<SocketAddr> {

@@ -334,6 +334,9 @@ fn next(page: &mut Page, upgrade: &Upgrade, status: &UpgradeStatus) {
 }
 
 fn events(page: &mut Page, status: &UpgradeStatus) {
+    for sink in status.sinks.iter().filter(|sink| text::is_troubled(sink)) {
+        page.field("Sink", Tone::Warn, text::sink(sink));
+    }
     // The newest first: a small screen cuts off the end.
     for (index, event) in status.events.iter().rev().take(EVENTS).enumerate() {
         let label = if index == 0 { "Events" } else { "" };

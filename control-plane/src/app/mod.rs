@@ -9,12 +9,14 @@
 //!                 '------------------- observed ------------'-'
 //! ```
 
+mod grpc;
+
 use crate::{
     clock::{self, now},
     config::{Config, Source, Standalone},
-    control,
     engine::{self, Engine, Handle, Inputs, Journal, JournalError, Outputs, Published},
     event::{self, Outbox, Pace},
+    listen::{self, Door},
     metric,
     model::{Catalog, Event, Observed, Sink},
     source::manifest::{self, Invalid},
@@ -39,7 +41,6 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
-use tonic::transport::server::TcpIncoming;
 
 /// Observations that may wait for the engine; who observes waits when it is full.
 const OBSERVATIONS_WAITING: usize = 4_096;
@@ -55,6 +56,8 @@ const _: () = assert!(
 /// How many streams one connection may have open: a proxy has three (ADS, LRS, HDS), the command
 /// line a few. More wait.
 const STREAMS: u32 = 100;
+/// Connections at `--http`: whoever scrapes, and probes.
+const SCRAPERS: usize = 100;
 
 /// Why the program ends, and with which exit code.
 #[derive(Debug)]
@@ -156,13 +159,16 @@ async fn serve(config: &Standalone, mut engine: Engine, outbox: Outbox) -> Resul
     let (end, ended) = watch::channel(false);
     let events = spawn_outward(&outbox, &published, &observed, &ended)?;
     let server = xds_server(published, observed);
-    let mut serving = Box::pin(serve_grpc(
-        xds,
+    let doors = doors(config);
+    let [xds_door, http_door] = doors.clone();
+    let mut serving = Box::pin(grpc::serve(
+        (xds, xds_door),
         server.clone(),
-        handle.clone(),
+        (handle.clone(), outbox.clone()),
         ended.clone(),
     ));
-    let metrics = tokio::spawn(telemetry::serve(http, handle, outbox, wished(ended)));
+    let shown = telemetry::Shown::new(handle, outbox, doors);
+    let metrics = tokio::spawn(telemetry::serve((http, http_door), shown, wished(ended)));
     announce(addresses).map_err(Failure::failed)?;
 
     tokio::select! {
@@ -184,6 +190,14 @@ async fn serve(config: &Standalone, mut engine: Engine, outbox: Outbox) -> Resul
         () = either(&mut terminate, &mut interrupt) => {}
     }
     Ok(())
+}
+
+/// How many may come in at `--xds` and `--http`.
+fn doors(config: &Standalone) -> [Door; 2] {
+    [
+        Door::new("xds", listen::affordable(config.max_connections.get())),
+        Door::new("http", SCRAPERS),
+    ]
 }
 
 /// What goes to other people's servers: events, and questions for metrics. What is returned ends
@@ -214,43 +228,6 @@ fn xds_server(published: Published, observed: mpsc::Sender<Observed>) -> Server 
         published.report_interval,
         now,
     )
-}
-
-async fn serve_grpc(
-    listener: TcpListener,
-    xds: Server,
-    engine: Handle,
-    ended: watch::Receiver<bool>,
-) -> Result<(), tonic::transport::Error> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    for service in [
-        "",
-        "segue.control.v1.UpgradeService",
-        "segue.control.v1.ProxyService",
-    ] {
-        health
-            .set_service_status(service, tonic_health::ServingStatus::Serving)
-            .await;
-    }
-    let mut builder = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .max_concurrent_streams(STREAMS);
-    let mut router = builder
-        .add_service(xds.ads())
-        .add_service(xds.lrs())
-        .add_service(xds.hds())
-        .add_service(control::upgrade_service(engine.clone()))
-        .add_service(control::proxy_service(engine))
-        .add_service(health_service);
-    match control::reflection() {
-        Ok(reflection) => router = router.add_service(reflection),
-        Err(error) => tracing::error!("no gRPC reflection: {error}"),
-    }
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    router
-        .serve_with_incoming_shutdown(incoming, wished(ended))
-        .await
 }
 
 /// The engine waits for the disk, so it has a thread of its own. What is returned ends with it.
@@ -305,7 +282,7 @@ fn welcome(catalog: &Catalog, outbox: &Outbox) {
         tracing::warn!("{warning}");
     }
     let policies = catalog.policies.values();
-    outbox.name(policies.flat_map(|policy| policy.notify.clone()));
+    outbox.name(policies.flat_map(|policy| policy.notify.clone()), now());
 }
 
 fn invalid(wrong: &[Invalid]) -> Failure {
