@@ -8,14 +8,16 @@
 use super::translate::{
     ClientKind, Node, Resource, ResourceType,
     cluster::{self, Dialect},
-    endpoints, health, listener, placing, route,
+    endpoints, health,
+    listener::{self, Destinations},
+    placing, route,
 };
 use crate::model::{Generation, ServiceKey, ServicePort, ServiceView, WorkloadKey, World};
 use envoy_types::pb::envoy::service::health::v3::HealthCheckSpecifier;
 use parking_lot::Mutex;
 use segue_proto::names::{self, ClusterName};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, OnceLock},
 };
@@ -27,11 +29,9 @@ type Named = BTreeMap<Arc<str>, Arc<Resource>>;
 pub struct Snapshot {
     world: Arc<World>,
     services: BTreeMap<ServiceKey, Arc<ServiceResources>>,
-    /// The opaque TCP clusters by the address that clients connect to.
-    addresses: BTreeMap<(IpAddr, u16), Arc<str>>,
+    destinations: Destinations,
     /// The services by their address.
     by_ip: BTreeMap<IpAddr, ServiceKey>,
-    http_ports: BTreeSet<u16>,
     /// The services that select a workload.
     selected_by: BTreeMap<WorkloadKey, Vec<ServiceKey>>,
     passthrough: Arc<Resource>,
@@ -112,9 +112,8 @@ impl Snapshot {
     pub fn build(world: Arc<World>, previous: Option<&Self>) -> Self {
         let mut snapshot = Self {
             services: BTreeMap::new(),
-            addresses: BTreeMap::new(),
+            destinations: Destinations::default(),
             by_ip: BTreeMap::new(),
-            http_ports: BTreeSet::new(),
             selected_by: BTreeMap::new(),
             passthrough: previous.map_or_else(cluster::passthrough, |p| p.passthrough.clone()),
             black_hole: previous.map_or_else(cluster::black_hole, |p| p.black_hole.clone()),
@@ -135,12 +134,15 @@ impl Snapshot {
     }
 
     fn index(&mut self, key: &ServiceKey, view: &ServiceView) {
+        let to = &mut self.destinations;
         for port in &view.service.ports {
+            let address = view.service.cluster_ip.map(|ip| (ip, port.port));
             if port.protocol.is_http() {
-                self.http_ports.insert(port.port);
-            } else if let Some(ip) = view.service.cluster_ip {
+                to.http_ports.insert(port.port);
+                to.http.extend(address);
+            } else if let Some(address) = address {
                 let name = cluster::tcp_name(&view.service, port);
-                self.addresses.insert((ip, port.port), name.into());
+                to.tcp.insert(address, name.into());
             }
         }
         if let Some(ip) = view.service.cluster_ip {
@@ -201,6 +203,7 @@ impl Snapshot {
                 .filter_map(|name| self.listener(node, name))
                 .collect(),
             ResourceType::Route => self
+                .destinations
                 .http_ports
                 .iter()
                 .map(u16::to_string)
@@ -251,7 +254,7 @@ impl Snapshot {
                 self.by_host(&host)?.clusters(node.kind).get(name).cloned()
             }
             ClusterName::OutboundAddress { port, address } => {
-                let canonical = self.addresses.get(&(address, port))?;
+                let canonical = self.destinations.tcp.get(&(address, port))?;
                 self.cluster(node, canonical)
             }
             ClusterName::Inbound { port } => self.inbound(node, port),
@@ -269,7 +272,7 @@ impl Snapshot {
     fn listener(&self, node: &Node, name: &str) -> Option<Arc<Resource>> {
         match name {
             names::VIRTUAL_OUTBOUND => Some(self.shaped(Shaped::Outbound(node.kind), || {
-                listener::outbound(node.kind, &self.http_ports, &self.addresses)
+                listener::outbound(node.kind, &self.destinations)
             })),
             names::VIRTUAL_INBOUND => {
                 let ports = self.own_ports(node);
@@ -288,7 +291,7 @@ impl Snapshot {
 
     fn routes(&self, node: &Node, name: &str) -> Option<Arc<Resource>> {
         if let Ok(port) = name.parse::<u16>() {
-            if !self.http_ports.contains(&port) || port.to_string() != name {
+            if !self.destinations.http_ports.contains(&port) || port.to_string() != name {
                 return None;
             }
             return Some(match node.kind {

@@ -160,6 +160,7 @@ where
     let draining = client.local.drain.reached(Phase::Draining);
     let cut = client.local.drain.reached(Phase::Cut);
     let drain = Rc::clone(&client.local.drain);
+    let is_late = drain.is_draining();
     let flow = Arc::clone(&client.entry.flow);
     let stream = Checked::http2(stream, flow, client.times());
     let entry = Rc::clone(&client.entry);
@@ -183,8 +184,9 @@ where
             Neglect::Shut => return Ok(()),
             Neglect::Idle => None,
         },
-        // Until the client has seen the second GOAWAY it may begin streams.
-        () = draining => Some(drain.hold()),
+        // Until the client has seen the second GOAWAY it may begin streams. One that came after the drain
+        // began is held up by its streams alone: gRPC connects again as often as it is sent away.
+        () = draining => (!is_late).then(|| drain.hold()),
     };
     connection.as_mut().graceful_shutdown();
     let ended = select! {

@@ -53,6 +53,30 @@ impl Load {
             channels: 0,
         }
     }
+
+    /// The client of a service: program and arguments.
+    pub(crate) fn client_of(self, service: &str) -> Vec<OsString> {
+        let Self {
+            rate,
+            sessions,
+            new_sessions,
+            channels,
+        } = self;
+        let mut app = vec!["segue-lab-load".to_owned(), "--host".to_owned()];
+        app.push(format!("{service}.shop"));
+        app.extend(["--address".to_owned(), address_of(service).to_string()]);
+        for (flag, value) in [
+            ("--rate", rate),
+            ("--sessions", sessions),
+            ("--new-sessions", new_sessions),
+            ("--streams", channels),
+            ("--tcp", channels),
+            ("--timeout", TIMEOUT_S),
+        ] {
+            app.extend([flag.to_owned(), value.to_string()]);
+        }
+        app.into_iter().map(OsString::from).collect()
+    }
 }
 
 /// A client under way, with what it has said until now.
@@ -126,31 +150,17 @@ impl Traffic {
 
     /// Starts a client of a service and waits for its first answers.
     async fn load(&mut self, service: &str, load: Load) {
-        let Load {
-            rate,
-            sessions,
-            new_sessions,
-            channels,
-        } = load;
-        let mut app = vec!["segue-lab-load".to_owned(), "--host".to_owned()];
-        app.push(format!("{service}.shop"));
-        app.extend(["--address".to_owned(), address_of(service).to_string()]);
-        for (flag, value) in [
-            ("--rate", rate),
-            ("--sessions", sessions),
-            ("--new-sessions", new_sessions),
-            ("--streams", channels),
-            ("--tcp", channels),
-            ("--timeout", TIMEOUT_S),
-        ] {
-            app.extend([flag.to_owned(), value.to_string()]);
-        }
-        let app = app.into_iter().map(OsString::from).collect();
+        let app = load.client_of(service);
         let name = format!("{service}-client");
-        let mut pod = self.mesh.client(&name, Some(app)).await;
+        let pod = self.mesh.client(&name, Some(app)).await;
+        self.load_from(pod).await;
+    }
+
+    /// Takes a Pod with a client as one of this load, and waits for its first answers.
+    pub(crate) async fn load_from(&mut self, mut pod: Pod) {
         let mut lines = pod.app_lines();
         let first = timeout(PATIENCE, lines.recv()).await;
-        let first = first.unwrap_or_else(|_| panic!("{service} does not answer"));
+        let first = first.unwrap_or_else(|_| panic!("{} is not answered", pod.workload()));
         let first = serde_json::from_str(&first.unwrap()).unwrap();
         self.clients.push(Client { pod, lines, first });
     }
@@ -187,9 +197,24 @@ impl Traffic {
         self.finish_with(ended, Vec::new()).await
     }
 
-    async fn finish_with(mut self, ended: &str, clients: Vec<Report>) -> Outcome {
+    async fn finish_with(mut self, ended: &str, mut clients: Vec<Report>) -> Outcome {
+        clients.append(&mut self.reports().await);
+        Box::pin(self.judge(ended, clients)).await
+    }
+
+    /// Ends the clients in order, the first to be started first: what became of all that they sent.
+    pub(crate) async fn reports(&mut self) -> Vec<Report> {
         // Answers under way when the phase ended, and what was sent meanwhile.
         sleep(Duration::from_millis(500)).await;
+        let mut reports = Vec::new();
+        for client in std::mem::take(&mut self.clients) {
+            reports.push(client.finish().await);
+        }
+        reports
+    }
+
+    /// Accounts for every request that these clients sent.
+    pub(crate) async fn judge(mut self, ended: &str, clients: Vec<Report>) -> Outcome {
         let mut evidence = Evidence {
             bad: self.mesh.bad.clone(),
             sessions_held: self.sessions_held,
@@ -197,9 +222,6 @@ impl Traffic {
             clients,
             ..Evidence::default()
         };
-        for client in std::mem::take(&mut self.clients) {
-            evidence.clients.push(client.finish().await);
-        }
         self.mesh.stopped().await;
         for (version, address) in self.mesh.versions.values() {
             evidence
@@ -319,7 +341,7 @@ pub(crate) fn ms(at: &prost_types::Timestamp) -> u64 {
 }
 
 impl Client {
-    /// Ends it in order; its last report, with the events of all of them.
+    /// Ends it in order; its last report, with the events and the sessions of all of them.
     async fn finish(self) -> Report {
         let Self {
             pod,
@@ -329,10 +351,12 @@ impl Client {
         let stopped = pod.stop(PATIENCE).await.unwrap();
         assert!(stopped.killed.is_empty(), "{stopped:?}");
         let mut events = first.events.clone();
+        let mut begun = first.begun.clone();
         let mut last = first;
         while let Some(line) = lines.recv().await {
             last = serde_json::from_str(&line).unwrap();
             events.append(&mut last.events);
+            begun.append(&mut last.begun);
         }
         assert!(last.last, "the load did not end in order");
         assert_eq!(last.events_omitted, 0);
@@ -342,6 +366,10 @@ impl Client {
             answered + last.failed,
             "a request is not accounted for"
         );
-        Report { events, ..last }
+        Report {
+            events,
+            begun,
+            ..last
+        }
     }
 }

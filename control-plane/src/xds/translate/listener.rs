@@ -47,32 +47,35 @@ const INBOUND_PORT: u16 = 15_006;
 /// server speaks first.
 const DETECT_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// Where the mesh's services are reached.
+#[derive(Debug, Default)]
+pub struct Destinations {
+    /// Ports where HTTP is spoken.
+    pub http_ports: BTreeSet<u16>,
+    /// Addresses of services at which nothing but HTTP is spoken.
+    pub http: BTreeSet<(IpAddr, u16)>,
+    /// Addresses of opaque TCP services, and their clusters.
+    pub tcp: BTreeMap<(IpAddr, u16), Arc<str>>,
+}
+
 /// The listener that redirected outbound connections reach.
-pub fn outbound(
-    kind: ClientKind,
-    http_ports: &BTreeSet<u16>,
-    tcp: &BTreeMap<(IpAddr, u16), Arc<str>>,
-) -> Arc<Resource> {
-    let mut chains: Vec<FilterChain> = http_ports
+pub fn outbound(kind: ClientKind, to: &Destinations) -> Arc<Resource> {
+    let mut chains: Vec<FilterChain> = to
+        .http_ports
         .iter()
-        .map(|port| {
-            let routes = RouteSpecifier::Rds(Rds {
-                config_source: Some(ads()),
-                route_config_name: port.to_string(),
-            });
-            http_chain(*port, &format!("outbound_{port}"), routes)
-        })
+        .map(|port| http_chain(*port, &format!("outbound_{port}"), routes_of(*port)))
         .collect();
-    // Our sidecar asks for opaque destinations when it meets one.
+    // Our sidecar asks for opaque destinations when it meets one, and waits for who speaks first.
     if kind != ClientKind::Sidecar {
-        chains.extend(tcp.iter().map(|((ip, port), cluster)| {
-            let mut chain = tcp_chain(cluster);
-            chain.filter_chain_match = Some(FilterChainMatch {
-                destination_port: Some(number((*port).into())),
-                prefix_ranges: vec![host_range(*ip)],
-                ..FilterChainMatch::default()
-            });
-            chain
+        // Envoy takes a client that is silent for DETECT_TIMEOUT for an opaque one, and an address of the
+        // mesh leads nowhere as it is.
+        chains.extend(to.http.iter().map(|(ip, port)| FilterChain {
+            filter_chain_match: Some(only(*ip, *port)),
+            ..http_chain(*port, &format!("outbound_{port}"), routes_of(*port))
+        }));
+        chains.extend(to.tcp.iter().map(|((ip, port), cluster)| FilterChain {
+            filter_chain_match: Some(only(*ip, *port)),
+            ..tcp_chain(cluster)
         }));
     }
     let listener = Listener {
@@ -81,6 +84,22 @@ pub fn outbound(
         ..redirected(names::VIRTUAL_OUTBOUND, chains)
     };
     Resource::new(names::VIRTUAL_OUTBOUND, &listener, Vec::new())
+}
+
+fn routes_of(port: u16) -> RouteSpecifier {
+    RouteSpecifier::Rds(Rds {
+        config_source: Some(ads()),
+        route_config_name: port.to_string(),
+    })
+}
+
+/// One address and port, whatever is spoken there.
+fn only(ip: IpAddr, port: u16) -> FilterChainMatch {
+    FilterChainMatch {
+        destination_port: Some(number(port.into())),
+        prefix_ranges: vec![host_range(ip)],
+        ..FilterChainMatch::default()
+    }
 }
 
 /// The listener that redirected inbound connections reach. `ports`: what the Pod serves, and

@@ -29,7 +29,7 @@ use envoy_types::pb::{
         },
         r#type::matcher::v3::string_matcher::MatchPattern,
     },
-    google::protobuf::{BoolValue, Struct, Value, value::Kind},
+    google::protobuf::{BoolValue, Struct, UInt32Value, Value, value::Kind},
 };
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 use prost::{Message, Name};
@@ -522,13 +522,40 @@ fn our_sidecar_asks_on_demand_and_envoy_is_told_everything() {
         let listener: Listener = find(&snapshot, node, ResourceType::Listener, name);
         listener.filter_chains.len()
     };
-    assert_eq!((chains(&sidecar()), chains(&envoy())), (1, 2));
+    assert_eq!((chains(&sidecar()), chains(&envoy())), (1, 3));
     let names: BTreeSet<String> = snapshot
         .all(&envoy(), ResourceType::Cluster)
         .iter()
         .map(|r| r.name.to_string())
         .collect();
     assert_eq!(names.len(), 5);
+}
+
+/// Envoy takes a client that says nothing for 100 ms for an opaque one.
+#[test]
+fn an_address_of_http_is_http_also_where_the_client_is_slow() {
+    let snapshot = snapshot(1, &[checkout()]);
+    let listener: Listener = find(
+        &snapshot,
+        &envoy(),
+        ResourceType::Listener,
+        "virtualOutbound",
+    );
+    let chains = listener.filter_chains.iter();
+    let of_addresses: Vec<(String, bool)> = chains
+        .filter_map(|chain| {
+            let matched = chain.filter_chain_match.as_ref().unwrap();
+            let range = matched.prefix_ranges.first()?;
+            assert_eq!(range.prefix_len, Some(UInt32Value { value: 32 }));
+            assert_eq!(matched.destination_port, Some(UInt32Value { value: 80 }));
+            let is_http = chain.filters[0].name.ends_with("http_connection_manager");
+            assert!(matched.application_protocols.is_empty());
+            Some((range.address_prefix.clone(), is_http))
+        })
+        .collect();
+    let address = snapshot.world().services.values().next().unwrap();
+    let address = address.service.cluster_ip.unwrap().to_string();
+    assert_eq!(of_addresses, [(address, true)]);
 }
 
 #[test]

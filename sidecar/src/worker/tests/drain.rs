@@ -107,6 +107,36 @@ async fn http_2_clients_get_two_goaways_and_finish_their_streams() {
     connection.await.unwrap().unwrap();
 }
 
+/// As gRPC does for as long as it keeps an endpoint, whatever it was told of it.
+#[tokio::test]
+async fn a_client_that_connects_again_and_asks_nothing_holds_no_drain_up() {
+    let app = App::named("v1").await;
+    let sidecar = Sidecar::start(Mesh::single(app.address).snapshot());
+    let address = sidecar.address;
+    let connect = move || async move {
+        let stream = TcpStream::connect(address).await?;
+        let (_client, connection) = h2::client::handshake(stream)
+            .await
+            .map_err(std::io::Error::other)?;
+        connection.await.map_err(std::io::Error::other)
+    };
+    let (again, mut times) = mpsc::unbounded_channel();
+    let client = tokio::spawn(async move {
+        while connect().await.is_ok() {
+            again.send(()).unwrap();
+        }
+    });
+    let drained = sidecar.drain(LONG);
+    times.recv().await.unwrap();
+    times.recv().await.unwrap();
+    // Far sooner than at the deadline, at which any drain ends.
+    tokio::time::timeout(LONG / 2, drained)
+        .await
+        .unwrap()
+        .unwrap();
+    client.abort();
+}
+
 #[tokio::test]
 async fn what_is_left_at_the_deadline_is_cut() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -241,7 +241,7 @@ fn d29_d17_a_name_that_does_not_exist_is_said_to_be_removed_and_pushed_once_it_a
 }
 
 #[test]
-fn d30_d31_unsubscribing() {
+fn d30_d31_unsubscribing_what_is_not_subscribed_or_still_covered() {
     let mut fake = Fake::new(ClientKind::Envoy, &v1_only(1));
     let responses = fake.ask(CDS, &[]);
     fake.settle(responses);
@@ -395,4 +395,35 @@ fn too_many_names_end_the_stream_and_an_unknown_type_does_not() {
     let asked = request(CDS, &names);
     let refused = delta::on_request(&mut fake.client, &fake.snapshot, &asked);
     assert_eq!(refused.unwrap_err(), Refused::TooManyNames);
+}
+
+#[test]
+fn d26_a_request_without_a_nonce_acknowledges_nothing() {
+    let mut fake = Fake::new(ClientKind::Sidecar, &v1_only(1));
+    let hosts = fake.ask(VHDS, &[HOST]).remove(0);
+    fake.ask(VHDS, &["80/nobody.shop"]);
+    let host = |fake: &Fake| fake.client.state().types[0].resources[HOST].acked;
+    assert!(!host(&fake));
+    fake.ack(&hosts);
+    assert!(host(&fake));
+}
+
+#[test]
+fn d27_versions_brought_along_later_than_at_first_do_not_count() {
+    let mut fake = Fake::new(ClientKind::Sidecar, &v1_only(1));
+    let first = fake.ask(CDS, &[V1]).remove(0);
+    let mut late = request(CDS, &[V1]);
+    let version = first.resources[0].version.clone();
+    late.initial_resource_versions
+        .insert(V1.to_owned(), version);
+    assert_eq!(describe(&fake.say(&late)[0]), [format!("+{V1}")]);
+}
+
+#[test]
+fn d59_a_name_of_the_xdstp_scheme_is_nobodys() {
+    let mut fake = Fake::new(ClientKind::Sidecar, &v1_only(1));
+    let name = "xdstp://other/envoy.config.cluster.v3.Cluster/a?x=1";
+    let mut order = describe(&fake.ask(CDS, &[name, V1])[0]);
+    order.sort();
+    assert_eq!(order, [format!("+{V1}"), format!("-{name}")]);
 }

@@ -321,3 +321,78 @@ fn s36_a_cluster_without_instances_has_endpoints_all_the_same() {
     );
     assert_eq!(fake.ask(EDS, &[V1]).remove(0).resources.len(), 1);
 }
+
+#[test]
+fn s16_endpoints_that_a_response_leaves_out_are_still_there() {
+    let mut fake = envoy(&both(1, 500), &[V1, V2]);
+    let versions = [("v2", 500, 2), ("v1", 9_500, 2)];
+    let make = crate::xds::fixture::Make::http("checkout", 7, &versions);
+    let more = fake
+        .see(&crate::xds::fixture::snapshot(2, &[make]))
+        .remove(0);
+    assert_eq!(more.type_url, EDS.url());
+    // v2 has one more, at the second priority of v1 too; a third name does not change with them.
+    fake.ack(&more, &[V1, V2]);
+    let only = fake.ask(
+        EDS,
+        &[V1, V2, "outbound|80|v3|checkout.shop.svc.cluster.local"],
+    );
+    assert!(only.is_empty(), "what did not change is not sent");
+    let state = fake.client.state();
+    let endpoints = state.types.iter().find(|t| t.type_url == EDS.url());
+    let has = |name: &str| endpoints.unwrap().resources[name].version.is_some();
+    assert!(has(V1) && has(V2));
+    assert_eq!(fake.acked(), 2);
+}
+
+/// As gRPC C-core after a restart of the server; the node is not needed again.
+#[test]
+fn s19_s20_types_come_in_any_order_and_before_their_answers_are_read() {
+    let target = "checkout.shop.svc.cluster.local:80";
+    let mut fake = Fake::new(ClientKind::Grpc, &both(1, 500));
+    let mut answered = Vec::new();
+    for (kind, names) in [
+        (RDS, vec![target]),
+        (LDS, vec![target]),
+        (EDS, vec![V1, V2]),
+        (CDS, vec![V1, V2]),
+    ] {
+        let responses = fake.ask(kind, &names);
+        answered.extend(
+            responses
+                .into_iter()
+                .map(|response| (response, names.clone())),
+        );
+    }
+    let urls: Vec<&str> = answered.iter().map(|(r, _)| r.type_url.as_str()).collect();
+    for kind in [RDS, LDS, EDS, CDS] {
+        assert!(urls.contains(&kind.url()), "{kind:?} in {urls:?}");
+    }
+    while let Some((response, names)) = answered.pop() {
+        let more = fake.ack(&response, &names);
+        answered.extend(more.into_iter().map(|response| (response, names.clone())));
+    }
+    assert_eq!(fake.acked(), 1);
+}
+
+#[test]
+fn s22_a_type_that_nobody_knows_is_not_answered_and_ends_nothing() {
+    let mut fake = Fake::new(ClientKind::Envoy, &v1_only(1));
+    let mut unknown = request(CDS, &["a"]);
+    unknown.type_url = "type.googleapis.com/what.Ever".to_owned();
+    assert!(fake.say(&unknown).is_empty());
+    assert_eq!(fake.ask(CDS, &[]).len(), 1);
+}
+
+#[test]
+fn s09_of_requests_that_follow_each_other_the_newest_list_counts() {
+    let mut fake = Fake::new(ClientKind::Grpc, &both(1, 500));
+    let first = fake.ask(EDS, &[V1]).remove(0);
+    let second = fake.ask(EDS, &[V1, V2]).remove(0);
+    assert_ne!(first.nonce, second.nonce);
+    assert!(fake.ack(&first, &[V1]).is_empty(), "it is stale");
+    assert!(fake.ack(&second, &[V1, V2]).is_empty());
+    let state = fake.client.state();
+    assert_eq!(state.types[0].resources.len(), 2);
+    assert!(state.types[0].resources.values().all(|one| one.acked));
+}
