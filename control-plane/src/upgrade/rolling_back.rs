@@ -8,7 +8,7 @@
 use super::{
     barrier, capacity,
     cause::{self, Cause},
-    drain,
+    drain, lost,
     run::Run,
 };
 use crate::model::{Phase, Share, Side, Traffic};
@@ -36,6 +36,7 @@ pub(super) fn begin(run: &mut Run<'_>, cause: &Cause) {
     run.status.promoted_full = false;
     run.status.rollback_reason = Some(cause.reason.clone());
     run.clear_pauses();
+    lost::clear(run);
     run.enter(Phase::RollingBack, cause.rule, &cause.reason);
 }
 
