@@ -118,6 +118,8 @@ impl Parts<'_> {
     fn state(&self, workload: &Workload) -> InstanceState {
         if self.is_draining(&workload.key, &workload.version) {
             InstanceState::Draining
+        } else if self.is_cut_off(workload) {
+            InstanceState::NotReady
         } else if self.healths.may_serve(workload, self.instances)
             || self.is_taken_for_well(workload)
         {
@@ -125,6 +127,22 @@ impl Parts<'_> {
         } else {
             InstanceState::NotReady
         }
+    }
+
+    /// Its machine is lost, and the version that served before is there to serve: so it is not this
+    /// control plane that is cut off.
+    fn is_cut_off(&self, workload: &Workload) -> bool {
+        let serves = |run: &Run, other: &Workload| {
+            other.version == run.spec.from
+                && self.healths.is_ready(&other.key)
+                && !self.healths.is_lost(&other.key)
+                && !self.is_draining(&other.key, &other.version)
+        };
+        self.healths.is_lost(&workload.key)
+            && self.run.is_some_and(|run| {
+                workload.version == run.spec.to
+                    && self.instances.iter().any(|other| serves(run, other))
+            })
     }
 
     /// Nobody checks it, and it serves already.

@@ -283,7 +283,12 @@ impl Engine {
                 policy.analysis.warm_up,
             )
         {
-            gathered.group(said.place, side).add(&tally(sample));
+            let mut tally = tally(sample);
+            if said.place == Place::Clients && is_beside_a_sidecar(&self.loads, &self.healths, said)
+            {
+                leave_out_connects(&mut tally);
+            }
+            gathered.group(said.place, side).add(&tally);
         }
     }
 }
@@ -332,6 +337,19 @@ fn is_warm(healths: &Healths, workload: &WorkloadKey, since: Timestamp, warm_up:
     healths
         .turned_ready(workload)
         .is_some_and(|ready| ready.after(warm_up) <= since)
+}
+
+/// Its own sidecar accepts connections for it, or did before its machine was lost.
+fn is_beside_a_sidecar(loads: &Loads, healths: &Healths, said: &Said) -> bool {
+    loads.reports_itself(&said.workload) || healths.is_lost(&said.workload)
+}
+
+/// Where a sidecar accepts, a connection that does not come about tells of a machine or a network,
+/// and an application that is down fails its checks.
+fn leave_out_connects(tally: &mut Tally) {
+    let connects = std::mem::take(&mut tally.classes.connect).min(tally.errors);
+    tally.errors -= connects;
+    tally.requests = tally.requests.saturating_sub(connects);
 }
 
 fn tally(sample: &EndpointSample) -> Tally {

@@ -90,6 +90,8 @@ pub struct Notes {
     pub resumed_at: Option<Timestamp>,
     /// Since when the next weight has waited for instances of the new version.
     pub short_since: Option<Timestamp>,
+    /// Since when the machines of all new instances are lost.
+    pub lost_since: Option<Timestamp>,
     /// The proxies that a `ProxyLagging` event of the present generation has named.
     pub lagging_told: BTreeSet<ProxyId>,
     /// The restarts of each instance that a `retry` has forgiven.

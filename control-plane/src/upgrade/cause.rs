@@ -1,11 +1,12 @@
 //! What speaks for going back: what is seen of the new version's instances, of proxies, of analysis.
 //!
-//! An instance whose machine is lost says nothing about its version, so it neither fails nor counts.
+//! An instance whose machine is lost says nothing about its version, so it neither fails nor counts
+//! (see [`super::lost`] for where all of them are).
 //! "Alike" is what the old version suffers in the same seconds: going back would not help there. It
 //! takes half of the old instances, or an error rate at least half as high; one old instance that
 //! has been broken for long must not keep a bad version in place.
 
-use super::{capacity, judgement, limits, run::Run};
+use super::{capacity, judgement, limits, lost, run::Run};
 use crate::model::{InstanceObservation, Phase, Share};
 
 /// The least number of errors in a second that is a burst.
@@ -39,7 +40,9 @@ pub(super) fn find(run: &Run<'_>) -> Option<Cause> {
 
 /// The new version can't be left what it has, on the way back neither.
 pub(super) fn hard(run: &Run<'_>) -> Option<Cause> {
-    gone(run).or_else(|| broken(run))
+    gone(run)
+        .or_else(|| lost::of_new(run))
+        .or_else(|| broken(run))
 }
 
 fn broken(run: &Run<'_>) -> Option<Cause> {
@@ -50,22 +53,9 @@ fn broken(run: &Run<'_>) -> Option<Cause> {
 }
 
 fn gone(run: &Run<'_>) -> Option<Cause> {
-    if run.seen.new.is_empty() {
-        return Some(Cause {
-            rule: "NewVersionGone",
-            reason: "every instance of the new version is gone".to_owned(),
-            hard: true,
-            alike: false,
-        });
-    }
-    let new: Vec<&InstanceObservation> = run.seen.new.iter().collect();
-    let lost = new.iter().all(|i| i.lost) && run.seen.old.iter().any(|i| !i.lost);
-    lost.then(|| Cause {
+    run.seen.new.is_empty().then(|| Cause {
         rule: "NewVersionGone",
-        reason: format!(
-            "the machine of every instance of the new version is lost: {}",
-            capacity::names(&new)
-        ),
+        reason: "every instance of the new version is gone".to_owned(),
         hard: true,
         alike: false,
     })

@@ -30,6 +30,7 @@ mod drain;
 mod draining;
 mod judgement;
 mod limits;
+mod lost;
 mod pending;
 mod preparing;
 mod rolling_back;

@@ -8,7 +8,7 @@
 use super::{
     barrier, capacity,
     cause::{self, Cause},
-    drain,
+    drain, lost,
     run::Run,
 };
 use crate::model::{Phase, ROLLBACK_RULES, Share, Side, Traffic};
@@ -40,6 +40,7 @@ pub(super) fn begin(run: &mut Run<'_>, cause: &Cause) {
     run.status.rollback_reason = Some(cause.reason.clone());
     run.clear_pauses();
     note_rule(run, cause.rule);
+    lost::clear(run);
     run.enter(Phase::RollingBack, cause.rule, &cause.reason);
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     cause::{self, Cause},
-    rolling_back,
+    lost, rolling_back,
     run::Run,
 };
 use crate::model::Phase;
@@ -32,7 +32,8 @@ pub(super) fn judge(run: &mut Run<'_>) -> Next {
     }
     let Some(cause) = cause::find(run) else {
         run.clear_condition(BOTH_FAILING);
-        return Next::Look;
+        let waits = run.status.phase > Phase::Preparing && lost::holds(run);
+        return if waits { Next::Stop } else { Next::Look };
     };
     if cause.alike {
         pause_both_failing(run, &cause);

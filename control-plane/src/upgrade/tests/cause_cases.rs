@@ -1,7 +1,7 @@
 //! What rolls back, what does not, and what is only told.
 
-use super::world::{World, instances, policy};
-use crate::model::{Command, InstanceObservation, Phase, Policy};
+use super::world::{World, cookie, instances, policy, seconds};
+use crate::model::{Command, InstanceObservation, Phase, Policy, Side};
 
 fn burst(instances: &mut [InstanceObservation], errors: u64, requests: u64) {
     instances[0].recent_errors = errors;
@@ -173,19 +173,101 @@ fn a_lost_old_machine_does_not_keep_a_bad_version_in_place() {
     assert_eq!(world.status.phase, Phase::RollingBack);
 }
 
+fn lose_all(instances: &mut [InstanceObservation], lost: bool) {
+    for instance in instances {
+        (instance.lost, instance.ready) = (lost, !lost);
+    }
+}
+
+/// 5 % of up to twenty instances is one.
 #[test]
-fn the_loss_of_all_new_machines_goes_back_where_an_old_one_is_there() {
+fn the_loss_of_the_only_new_machine_is_waited_for_and_the_upgrade_goes_on() {
+    let mut world = World::warmed_up(policy());
+    world.new.truncate(1);
+    lose_all(&mut world.new, true);
+    world.new[0].ejected_by = 3;
+    world.look();
+    assert_eq!(world.rules().last(), Some(&"MachinesLost"));
+    assert_eq!(world.status.next_at, Some(world.now.after(seconds(60))));
+    world.command(Command::Promote { full: false });
+    world.pass(59);
+    world.stands_at(Phase::WarmUp, 5);
+    let message = world.status.message.clone();
+    assert!(message.contains("lost: shop/checkout-v2-0"), "{message}");
+    let told = world.notices.iter().filter(|n| *n == "MachinesLost");
+    assert_eq!(told.count(), 1);
+    world.new = instances("v2", 3, true);
+    world.look();
+    world.stands_at(Phase::Shifting, 50);
+    assert!(!world.status.conditions["MachinesLost"].status);
+    assert_eq!(world.status.notes.lost_since, None);
+}
+
+#[test]
+fn machines_that_do_not_come_back_are_given_up_at_the_deadline() {
+    let mut world = World::warmed_up(policy());
+    lose_all(&mut world.new, true);
+    world.look();
+    world.pass(59);
+    lose_all(&mut world.new, false);
+    world.look();
+    lose_all(&mut world.new, true);
+    world.look();
+    world.pass(59);
+    world.stands_at(Phase::Shifting, 50);
+    world.pass(1);
+    assert_eq!(world.status.phase, Phase::RollingBack);
+    let reason = reason(&world);
+    assert!(reason.contains("not back within 60 s"), "{reason}");
+}
+
+#[test]
+fn the_old_version_neither_ends_its_standby_nor_drains_while_the_new_one_is_lost() {
+    let with_sessions = Policy {
+        affinity: cookie(),
+        ..policy()
+    };
+    let mut world = World::in_window(with_sessions);
+    lose_all(&mut world.new, true);
+    world.pass(30);
+    world.stands_at(Phase::RollbackWindow, 100);
+    lose_all(&mut world.new, false);
+    world.last_old_session = Some(world.now);
+    world.look();
+    world.stands_at(Phase::Draining, 100);
+    lose_all(&mut world.new, true);
+    world.look();
+    world.pass(59);
+    world.stands_at(Phase::Draining, 100);
+    assert_eq!(world.status.traffic.draining, None);
+    world.pass(1);
+    assert_eq!(world.status.phase, Phase::RollingBack);
+}
+
+#[test]
+fn where_the_old_version_drains_the_loss_of_the_new_one_goes_back_at_once() {
+    let mut world = World::draining(policy());
+    assert_eq!(world.status.traffic.draining, Some(Side::Old));
+    lose_all(&mut world.new, true);
+    world.acks = false;
+    world.look();
+    world.stands_at(Phase::RollingBack, 0);
+    assert_eq!(world.status.traffic.draining, None);
+}
+
+#[test]
+fn where_both_versions_machines_are_lost_nothing_goes_back() {
     let mut world = World::warmed_up(policy());
     for i in world.new.iter_mut().chain(&mut world.old) {
         i.lost = true;
     }
-    world.look();
+    world.pass(200);
     world.stands_at(Phase::WarmUp, 5);
     world.old[0].lost = false;
     world.look();
+    world.stands_at(Phase::WarmUp, 5);
+    world.pass(60);
     assert_eq!(world.status.phase, Phase::RollingBack);
-    let reason = reason(&world);
-    assert!(reason.contains("machine"), "{reason}");
 }
 
 #[test]

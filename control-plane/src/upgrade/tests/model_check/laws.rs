@@ -8,7 +8,7 @@ use crate::model::{
 };
 
 /// Every law that a look or a rest can break: the names are the properties'.
-pub(super) const ALL: [&str; 21] = [
+pub(super) const ALL: [&str; 22] = [
     RISES_FROM_APPLIED,
     RISES_NOT_WHILE_WORSE,
     RISES_BY_VERDICT,
@@ -18,6 +18,7 @@ pub(super) const ALL: [&str; 21] = [
     WINDOW_LIMITED,
     VERBS_LIMITED,
     FAILURES_GO_BACK,
+    LOST_IS_NO_FAULT,
     NO_TRAFFIC_TO_NOBODY,
     PAUSED_STANDS_STILL,
     BACK_MEANS_ZERO,
@@ -44,6 +45,8 @@ const WINDOW_LIMITED: &str =
     "the old version stands by at an applied 100 % for `minRollbackWindow` before it drains";
 const VERBS_LIMITED: &str = "a verb that would cross a limit has no effect";
 const FAILURES_GO_BACK: &str = "a new instance with `maxFailureThreshold` failures goes back, unless the old version fails too or is gone";
+const LOST_IS_NO_FAULT: &str =
+    "where the new version's machine is lost nothing goes on, nor back before `progressDeadline`";
 const NO_TRAFFIC_TO_NOBODY: &str =
     "no weight is left on a version without instances while the other one has one";
 const PAUSED_STANDS_STILL: &str = "a paused upgrade never moves but to roll back";
@@ -87,6 +90,7 @@ pub(super) fn judge_look(
         (FIRST_WEIGHT_LIMITED, look.first_weight_limited()),
         (WINDOW_LIMITED, look.window_limited()),
         (VERBS_LIMITED, look.verbs_limited()),
+        (LOST_IS_NO_FAULT, look.lost_is_no_fault()),
         (PAUSED_STANDS_STILL, look.paused_stands_still()),
         (BACK_MEANS_ZERO, look.back_means_zero()),
         (BACK_TO_SOMEBODY, look.back_to_somebody()),
@@ -201,8 +205,28 @@ impl Look<'_> {
         let early = self.before.phase == Phase::RollbackWindow && self.is_too_early();
         let crosses_first =
             self.before.weight == Share::ZERO && self.policy.limits.max_first_weight.is_some();
-        !(promoted && early && self.after.promoted)
-            && !(full && crosses_first && self.after.promoted_full)
+        let ends_window = promoted && early && self.after.promoted;
+        let crosses = full && crosses_first && self.after.promoted_full;
+        !ends_window && !crosses
+    }
+
+    fn lost_is_no_fault(&self) -> bool {
+        let (before, after, env) = (self.before, self.after, &self.state.env);
+        let serves = (Phase::WarmUp..=Phase::Draining).contains(&before.phase);
+        if !serves || env.new != Being::Lost || !has_old(self.state) {
+            return true;
+        }
+        if after.phase != Phase::RollingBack {
+            return !self.rises() && after.phase == before.phase && after.drained == before.drained;
+        }
+        let verdict = self.seen.judgement.as_ref().map(|j| j.verdict);
+        let refused = self.seen.applied.lagging.iter().any(|l| l.nack.is_some());
+        let asked = self.was_asked(|c| matches!(c, Command::Rollback { .. }));
+        let since = before.notes.lost_since;
+        let over = since.is_some_and(|at| self.now >= at.after(self.policy.progress_deadline));
+        // Where the old version drains, nobody would serve meanwhile.
+        let drains = before.traffic.draining == Some(Side::Old);
+        drains || over || asked || refused || verdict == Some(Verdict::Worse)
     }
 
     /// The old version has not stood by for as long as it must.

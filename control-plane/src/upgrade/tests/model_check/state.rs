@@ -104,7 +104,7 @@ pub(super) struct Essence {
     phase: Phase,
     weight: Share,
     traffic: crate::model::Traffic,
-    ages: [Option<u8>; 4],
+    ages: [Option<u8>; 5],
     flags: [bool; 9],
     verdict: Option<Verdict>,
     env: Env,
@@ -164,6 +164,7 @@ impl State {
                 s.applied_at.map(age),
                 s.notes.resumed_at.map(age),
                 s.notes.short_since.map(age),
+                s.notes.lost_since.map(age),
             ],
             flags: [
                 s.generation.is_some(),
@@ -249,6 +250,7 @@ impl State {
             &mut status.applied_at,
             &mut status.notes.resumed_at,
             &mut status.notes.short_since,
+            &mut status.notes.lost_since,
         ] {
             *at = at.map(|at| moved(at, now));
         }
