@@ -127,7 +127,9 @@ impl Drain {
     pub(crate) fn begin(self: &Rc<Self>, kind: Kind, inbound: bool, since: Instant) -> Underway {
         let open = Open::new(kind, inbound, since);
         let key = self.open.borrow_mut().insert(open);
-        self.opened();
+        if kind.is_long_lived() {
+            self.opened();
+        }
         Underway {
             drain: Rc::clone(self),
             key,
@@ -247,7 +249,10 @@ impl Drain {
                         open.end(Ending::Asked);
                     }
                 }
-                Turn::Wait(until) => return self.is_any(of).then_some(until),
+                // Nothing new begins at an endpoint that drains; in a worker it does.
+                Turn::Wait(until) => {
+                    return (of.is_none() || self.is_any(of)).then_some(until);
+                }
                 Turn::Over => {
                     self.end_all(of, Ending::Due);
                     return None;
@@ -278,7 +283,7 @@ impl Drain {
         }
     }
 
-    /// Something was begun, or has become what may be told to end.
+    /// What may be told to end was begun, or something has become it.
     fn opened(&self) {
         let plans = self.plans.borrow();
         if plans.all.is_some() || !plans.endpoints.is_empty() {

@@ -231,7 +231,10 @@ mod tests {
     use crate::drain::{Drain, Ending, Kind};
     use futures_util::FutureExt;
     use std::{pin::pin, rc::Rc, time::Duration};
-    use tokio::time::{Instant, advance};
+    use tokio::{
+        sync::oneshot,
+        time::{Instant, advance},
+    };
 
     #[tokio::test(start_paused = true)]
     async fn a_busy_connection_is_left_until_it_is_quiet() {
@@ -251,10 +254,17 @@ mod tests {
             advance(QUIET / 2 + Duration::from_millis(10)).await;
         }
         // What the receiver has not taken yet is not lost either.
-        let mut held = pin!(activity.blocked(std::future::pending::<()>()));
+        let (taken, taking) = oneshot::channel::<()>();
+        let mut held = pin!(activity.blocked(taking));
         assert!(held.as_mut().now_or_never().is_none());
-        advance(QUIET * 3).await;
-        assert!(ended.as_mut().now_or_never().is_none());
+        for _ in 0..3 {
+            advance(QUIET * 2).await;
+            assert!(ended.as_mut().now_or_never().is_none());
+        }
+        drop(taken);
+        held.await.ok();
+        advance(QUIET * 2).await;
+        assert!(ended.now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]
