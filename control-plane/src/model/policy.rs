@@ -1,7 +1,8 @@
 //! How an upgrade of a service is to go: the effective policy, all fields filled in.
 
 use super::{
-    Analysis, Latency, MetricSource, OnLowTraffic, Ppm, SameSite, Share, SuccessRate, shown,
+    Analysis, Balancing, Latency, MetricSource, OnLowTraffic, Ppm, SameSite, Share, SuccessRate,
+    shown,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub struct Policy {
     pub progress_deadline: Duration,
     /// `notify`
     pub notify: Vec<Sink>,
+    /// `balancing`
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    pub balancing: Balancing,
 }
 
 /// Who is told of events: `notify[]`.
@@ -250,6 +254,7 @@ impl Default for Policy {
             start: Start::Auto,
             progress_deadline: minutes(10),
             notify: Vec::new(),
+            balancing: Balancing::default(),
         }
     }
 }

@@ -14,6 +14,8 @@ const NAME: HeaderValue = HeaderValue::from_static("segue");
 const UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
 /// The status of a gRPC call.
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// What Envoy's clients know a tripped circuit breaker by.
+const ENVOY_OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why a request is not answered by an upstream.
@@ -22,6 +24,7 @@ pub(super) struct Refusal {
     status: StatusCode,
     why: Cow<'static, str>,
     close: bool,
+    overloaded: bool,
 }
 
 impl Refusal {
@@ -31,6 +34,7 @@ impl Refusal {
             status,
             why: why.into(),
             close: false,
+            overloaded: false,
         }
     }
 
@@ -63,12 +67,31 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
     }
 
+    /// 503, and says that nothing was sent since the cluster has as much as it takes.
+    pub(super) fn overloaded(why: &'static str) -> Self {
+        Self {
+            overloaded: true,
+            ..Self::unavailable(why)
+        }
+    }
+
     /// The answer. gRPC callers get a status that their library understands, unless what they sent
     /// is no call at all.
     pub(super) fn response(self, grpc: bool) -> Response<ResponseBody> {
-        if grpc && !self.close {
-            return self.grpc();
+        let overloaded = self.overloaded;
+        let mut response = if grpc && !self.close {
+            self.grpc()
+        } else {
+            self.plain()
+        };
+        if overloaded {
+            let headers = response.headers_mut();
+            headers.insert(ENVOY_OVERLOADED, HeaderValue::from_static("true"));
         }
+        response
+    }
+
+    fn plain(self) -> Response<ResponseBody> {
         let mut text = self.why.into_owned();
         text.push('\n');
         let mut response = Response::new(ResponseBody::own(text.into()));

@@ -5,10 +5,12 @@
 //!
 //! Invariant: a request reads the one snapshot it took at its start.
 
+mod breakers;
 mod connections;
 mod in_flight;
 mod load;
 
+pub(crate) use breakers::{Full, Permit};
 pub(crate) use connections::{Active, Connections, Entry, Flow};
 pub(crate) use in_flight::{InFlight, Opaque};
 pub(crate) use load::{Load, Slot};
@@ -59,6 +61,8 @@ pub(crate) struct Limits {
     pub request_head: Duration,
     /// How long a client may leave what it owes, or what it is sent, where it is.
     pub stream_idle: Duration,
+    /// How many workers there are: each takes its part of a cluster's limits.
+    pub workers: u32,
     /// How many downstream connections may be open.
     pub max_connections: usize,
     /// How long a request waits for an answer of the control plane.
@@ -81,6 +85,8 @@ pub(crate) struct Local {
     pub connections: Rc<Connections>,
     /// Its numbers.
     pub load: RefCell<Load>,
+    /// What is under way in clusters that take only so much.
+    pub breakers: RefCell<breakers::Breakers>,
     /// Where a request goes that the mesh does not know: its original destination.
     pub passthrough: Arc<VirtualHost>,
     current: RefCell<Current>,
@@ -111,6 +117,7 @@ impl Local {
             drain: Rc::default(),
             connections,
             load: RefCell::default(),
+            breakers: RefCell::default(),
             passthrough: passthrough_host(),
             current: RefCell::new(Rc::new(snapshot)),
             changed: Notify::new(),

@@ -132,18 +132,32 @@ fn render(totals: &[Total], downstream: Downstream, process: Process) -> String 
             line(&mut out, family.name, &labels(total), &value);
         }
     }
+    outcomes(&mut out, totals);
+    durations(&mut out, totals);
+    out
+}
+
+fn outcomes(out: &mut String, totals: &[Total]) {
     let name = "segue_upstream_endpoints_ejected";
     head(
-        &mut out,
+        out,
         name,
         "gauge",
         "Endpoints kept out by outlier detection.",
     );
     for total in totals {
-        line(&mut out, name, &labels(total), &total.ejected.to_string());
+        line(out, name, &labels(total), &total.ejected.to_string());
     }
-    durations(&mut out, totals);
-    out
+    let name = "segue_upstream_requests_refused_total";
+    head(
+        out,
+        name,
+        "counter",
+        "Requests and retries that a circuit breaker did not let through.",
+    );
+    for total in totals {
+        line(out, name, &labels(total), &total.refused.to_string());
+    }
 }
 
 fn durations(out: &mut String, totals: &[Total]) {
@@ -220,6 +234,7 @@ mod tests {
             cluster: Arc::from("outbound|80|v1|a\"b"),
             load,
             ejected: 1,
+            refused: 6,
         };
         let process = Process {
             connected: true,
@@ -241,6 +256,7 @@ mod tests {
             "_bucket{cluster=\"outbound|80|v1|a\\\"b\",le=\"0.000362\"} 2\n",
             "_bucket{cluster=\"outbound|80|v1|a\\\"b\",le=\"+Inf\"} 2\n",
             "_sum{cluster=\"outbound|80|v1|a\\\"b\"} 0.000400\n",
+            "segue_upstream_requests_refused_total{cluster=\"outbound|80|v1|a\\\"b\"} 6\n",
             "segue_upstream_endpoints_ejected{cluster=\"outbound|80|v1|a\\\"b\"} 1\n",
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
