@@ -59,6 +59,7 @@ pub(super) fn view(parts: &Parts<'_>) -> ServiceView {
         placed: parts.service.place
             && (parts.run.is_some() || parts.policy.affinity != Affinity::None),
         shift: shift(&parts.service.key, parts.policy),
+        balancing: parts.policy.balancing,
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod address;
 mod analysis;
+mod balancing;
 mod catalog;
 mod event;
 mod ids;
@@ -26,6 +27,7 @@ pub use analysis::{
     Analysis, Evidence, ExtraMetric, Finding, Judgement, Latency, MetricSource, OnLowTraffic, Ppm,
     SuccessRate, Tally, Test, Verdict,
 };
+pub use balancing::{Algorithm, Balancing, CircuitBreaker, Zones};
 pub use catalog::Catalog;
 pub use event::Event;
 pub use ids::{

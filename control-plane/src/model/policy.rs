@@ -1,8 +1,8 @@
 //! How an upgrade of a service is to go: the effective policy, all fields filled in.
 
 use super::{
-    Analysis, Latency, MetricSource, OnLowTraffic, Ppm, SameSite, Share, SuccessRate, is_default,
-    shown,
+    Analysis, Balancing, Latency, MetricSource, OnLowTraffic, Ppm, SameSite, Share, SuccessRate,
+    is_default, shown,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -31,6 +31,9 @@ pub struct Policy {
     pub progress_deadline: Duration,
     /// `notify`
     pub notify: Vec<Sink>,
+    /// `balancing`
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub balancing: Balancing,
     /// What neither a verb nor an edit of the policy may cross.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
@@ -270,6 +273,7 @@ impl Default for Policy {
             progress_deadline: minutes(10),
             notify: Vec::new(),
             limits: Limits::default(),
+            balancing: Balancing::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that proxies are told, at one moment.
 
-use super::{Generation, Service, ServiceKey, Share, VersionId, Workload, WorkloadKey};
+use super::{Balancing, Generation, Service, ServiceKey, Share, VersionId, Workload, WorkloadKey};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Everything that proxies are told. Immutable; only the engine makes one.
@@ -35,6 +35,8 @@ pub struct ServiceView {
     /// By what users are told apart whose version is told by a hash, where a policy asks for that.
     /// Never together with `affinity`.
     pub shift: Option<ShiftBy>,
+    /// How the instances of a version share its requests.
+    pub balancing: Balancing,
 }
 
 /// By what users are told apart.

@@ -1,7 +1,7 @@
 //! The effective policy of a service: merged, defaults filled in, limits applied.
 
 use super::{CapacitySpec, LimitsOf, NotifySpec, Period, PolicySpec, StartSpec};
-use crate::model::{Capacity, Drain, Health, Limits, Policy, Rollback, Start};
+use crate::model::{Affinity, Capacity, Drain, Health, Limits, Policy, Rollback, Start};
 use std::time::Duration;
 
 /// The policy that these layers make, the nearest last, within the limits.
@@ -18,6 +18,10 @@ pub fn effective<'a>(
     let strategy = spec.strategy.unwrap_or_default();
     let drain = spec.drain.unwrap_or_default();
     let health = spec.health.unwrap_or_default();
+    let affinity = spec
+        .session_affinity
+        .map_or(norms.affinity, |affinity| affinity.read());
+    let is_hashed = matches!(affinity, Affinity::Shift(_));
     let mut policy = Policy {
         steps: strategy.read_steps().unwrap_or(norms.steps),
         capacity: match strategy.capacity {
@@ -25,9 +29,8 @@ pub fn effective<'a>(
             Some(CapacitySpec::Full) => Capacity::Full,
             None => norms.capacity,
         },
-        affinity: spec
-            .session_affinity
-            .map_or(norms.affinity, |affinity| affinity.read()),
+        affinity,
+        balancing: spec.balancing.unwrap_or_default().read(is_hashed),
         drain: Drain {
             timeout: or(drain.timeout, norms.drain.timeout),
             session_timeout: or(drain.session_timeout, norms.drain.session_timeout),

@@ -13,6 +13,7 @@
 mod address;
 mod affinity;
 mod analysis;
+mod balancing;
 mod check;
 mod effective;
 mod limits;
@@ -37,6 +38,7 @@ pub use affinity::{
     AffinityType, CookieSpec, HeaderSpec, OnStep, Scope, Secure, SessionAffinitySpec,
 };
 pub use analysis::{AnalysisSpec, LatencySpec, OnLowTraffic, SuccessRateSpec};
+pub use balancing::{BalancingSpec, CircuitBreakerSpec};
 pub use check::FieldError;
 pub use effective::effective;
 pub use limits::{Limits, LimitsOf};

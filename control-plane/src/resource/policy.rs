@@ -3,9 +3,11 @@
 //! Every field may be absent: then the next policy further away says it, and at last the norms.
 
 use super::{
-    AnalysisSpec, Limits, Metadata, NotifySpec, Period, SessionAffinitySpec, StrategySpec,
+    AnalysisSpec, BalancingSpec, Limits, Metadata, NotifySpec, Period, SessionAffinitySpec,
+    StrategySpec,
     check::{Checks, FieldError, SHORTEST_INTERVAL, is_dns_label},
 };
+use crate::model::Affinity;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::collections::BTreeMap;
 
@@ -94,6 +96,9 @@ pub struct PolicySpec {
     /// How the old version is let go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainSpec>,
+    /// How instances share requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancing: Option<BalancingSpec>,
     /// When the new version's health rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthSpec>,
@@ -246,6 +251,7 @@ impl PolicySpec {
                 base.session_affinity,
                 SessionAffinitySpec::over,
             ),
+            balancing: merge(self.balancing, base.balancing, BalancingSpec::over),
             drain: merge(self.drain, base.drain, DrainSpec::over),
             health: merge(self.health, base.health, HealthSpec::over),
             analysis: merge(self.analysis, base.analysis, AnalysisSpec::over),
@@ -263,6 +269,11 @@ impl PolicySpec {
         }
         if let Some(affinity) = &self.session_affinity {
             affinity.check(&format!("{field}.sessionAffinity"), checks);
+        }
+        if let Some(balancing) = self.balancing {
+            let affinity = self.session_affinity.as_ref();
+            let is_hashed = affinity.is_some_and(|a| matches!(a.read(), Affinity::Shift(_)));
+            balancing.check(&format!("{field}.balancing"), is_hashed, checks);
         }
         if let Some(analysis) = &self.analysis {
             analysis.check(&format!("{field}.analysis"), checks);

@@ -5,8 +5,8 @@
 
 use super::Period;
 use crate::model::{
-    Affinity, Analysis, Capacity, ContentMode, CookieAttributes, ExtraMetric, Limits, MetricSource,
-    OnLowTraffic, Policy, Ppm, Share, ShiftKey, Sink, Start, Step,
+    Affinity, Algorithm, Analysis, Balancing, Capacity, ContentMode, CookieAttributes, ExtraMetric,
+    Limits, MetricSource, OnLowTraffic, Policy, Ppm, Share, ShiftKey, Sink, Start, Step, Zones,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -26,10 +26,12 @@ pub fn written(policy: &Policy) -> Value {
         progress_deadline,
         notify,
         limits,
+        balancing,
     } = policy;
     let mut written = json!({
         "strategy": strategy(steps, *capacity),
         "sessionAffinity": affinity_of(affinity),
+        "balancing": balancing_of(balancing),
         "drain": {
             "timeout": period(drain.timeout),
             "sessionTimeout": period(drain.session_timeout),
@@ -140,6 +142,39 @@ fn affinity_of(affinity: &Affinity) -> Value {
             json!({"type": "SourceIP", "scope": "Version", "onStep": "Shift"})
         }
     }
+}
+
+fn balancing_of(balancing: &Balancing) -> Value {
+    let Balancing {
+        algorithm,
+        zones,
+        slow_start,
+        circuit_breaker,
+    } = balancing;
+    let mut written = json!({
+        "algorithm": match algorithm {
+            Algorithm::LeastRequest => "LeastRequest",
+            Algorithm::RoundRobin => "RoundRobin",
+            Algorithm::RingHash => "RingHash",
+            Algorithm::Maglev => "Maglev",
+        },
+        "zones": match zones {
+            Zones::Any => "Any",
+            Zones::Prefer => "Prefer",
+        },
+        "slowStart": period(*slow_start),
+    });
+    let mut breaker = json!({});
+    for (name, limit) in [
+        ("maxRequests", circuit_breaker.max_requests),
+        ("maxRetries", circuit_breaker.max_retries),
+    ] {
+        if let Some(limit) = limit {
+            set(&mut breaker, name, limit.into());
+            set(&mut written, "circuitBreaker", breaker.clone());
+        }
+    }
+    written
 }
 
 fn cookie_of(cookie: &CookieAttributes) -> Value {
@@ -313,7 +348,7 @@ fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::SameSite;
+    use crate::model::{CircuitBreaker, SameSite};
     use crate::{
         model::{Drain, Health, Latency, Rollback, SuccessRate},
         resource::{PolicySpec, effective},
@@ -364,6 +399,10 @@ mod tests {
         ] {
             let policy = Policy {
                 affinity: Affinity::Shift(key),
+                balancing: Balancing {
+                    algorithm: Algorithm::Maglev,
+                    ..Balancing::default()
+                },
                 ..Policy::default()
             };
             let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
@@ -438,6 +477,18 @@ mod tests {
         }
     }
 
+    const fn other_balancing() -> Balancing {
+        Balancing {
+            algorithm: Algorithm::RoundRobin,
+            zones: Zones::Prefer,
+            slow_start: seconds(30),
+            circuit_breaker: CircuitBreaker {
+                max_requests: Some(100),
+                max_retries: Some(0),
+            },
+        }
+    }
+
     fn other_steps() -> Vec<Step> {
         let step = |basis_points, hold, manual| Step {
             weight: Share::from_basis_points(basis_points).unwrap(),
@@ -479,6 +530,7 @@ mod tests {
             progress_deadline: seconds(61),
             notify: every_sink(),
             limits: Limits::default(),
+            balancing: other_balancing(),
         };
         let spec: PolicySpec = serde_json::from_value(written(&policy)).unwrap();
         assert_eq!(effective([&spec], None), policy);

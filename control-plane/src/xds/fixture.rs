@@ -5,8 +5,9 @@ use super::{
     translate::{ClientKind, Node},
 };
 use crate::model::{
-    AppProtocol, CookieAffinity, Fuse, Generation, Instance, InstanceState, Key, ProxyId, SameSite,
-    Service, ServicePort, ServiceView, SessionToken, Share, ShiftBy, VersionView, Workload, World,
+    AppProtocol, Balancing, CookieAffinity, Fuse, Generation, Instance, InstanceState, Key,
+    ProxyId, SameSite, Service, ServicePort, ServiceView, SessionToken, Share, ShiftBy,
+    VersionView, Workload, World,
 };
 use std::{
     collections::BTreeMap,
@@ -33,6 +34,7 @@ pub(crate) struct Make {
     /// Instances' sidecars place requests.
     pub(crate) placed: bool,
     pub(crate) shift: Option<ShiftBy>,
+    pub(crate) balancing: Balancing,
 }
 
 impl Make {
@@ -52,6 +54,7 @@ impl Make {
             states: Vec::new(),
             placed: false,
             shift: None,
+            balancing: Balancing::default(),
         }
     }
 
@@ -116,6 +119,7 @@ impl Make {
                 epoch: 7,
             }),
             shift: self.shift.clone(),
+            balancing: self.balancing,
         })
     }
 
@@ -169,6 +173,7 @@ pub(crate) fn node(kind: ClientKind, id: &str) -> Node {
         id: ProxyId::from(id),
         namespace: "shop".to_owned(),
         workload: Key::try_from(id.to_owned()).ok(),
+        zone: None,
         kind,
         user_agent: match kind {
             ClientKind::Sidecar => "segue-sidecar".to_owned(),

@@ -57,6 +57,8 @@ struct ServiceResources {
     clusters: Named,
     grpc_clusters: OnceLock<Named>,
     endpoints: Named,
+    /// By the zone of who asks, where they depend on it.
+    zoned_endpoints: Mutex<BTreeMap<String, Arc<Named>>>,
     /// By port: for askers of the same namespace, and for others.
     hosts: BTreeMap<u16, (Arc<Resource>, Arc<Resource>)>,
 }
@@ -75,12 +77,23 @@ impl ServiceResources {
         Self {
             clusters: named(cluster::of_service(view, Dialect::Proxy)),
             grpc_clusters: OnceLock::new(),
-            endpoints: named(endpoints::of_service(view)),
+            endpoints: named(endpoints::of_service(view, None)),
+            zoned_endpoints: Mutex::default(),
             hosts: http_ports(view)
                 .map(|port| (port.port, (host(port, true), host(port, false))))
                 .collect(),
             view: view.clone(),
         }
+    }
+
+    /// The endpoints for a client in `zone`, where they depend on that.
+    fn zoned(&self, zone: Option<&str>) -> Option<Arc<Named>> {
+        let zone = zone.filter(|_| endpoints::depend_on_zone(&self.view))?;
+        let mut zoned = self.zoned_endpoints.lock();
+        let build = || Arc::new(named(endpoints::of_service(&self.view, Some(zone))));
+        Some(Arc::clone(
+            zoned.entry(zone.to_owned()).or_insert_with(build),
+        ))
     }
 
     fn clusters(&self, kind: ClientKind) -> &Named {
@@ -173,7 +186,11 @@ impl Snapshot {
             ResourceType::Cluster => self.cluster(node, name),
             ResourceType::Endpoints => match name.parse().ok()? {
                 ClusterName::Outbound { host, .. } => {
-                    self.by_host(&host)?.endpoints.get(name).cloned()
+                    let service = self.by_host(&host)?;
+                    match service.zoned(self.zone(node)) {
+                        Some(zoned) => zoned.get(name).cloned(),
+                        None => service.endpoints.get(name).cloned(),
+                    }
                 }
                 _ => None,
             },
@@ -196,7 +213,10 @@ impl Snapshot {
                     .collect()
             }
             ResourceType::Endpoints => services
-                .flat_map(|service| service.endpoints.values().cloned())
+                .flat_map(|service| match service.zoned(self.zone(node)) {
+                    Some(zoned) => zoned.values().cloned().collect::<Vec<_>>(),
+                    None => service.endpoints.values().cloned().collect(),
+                })
                 .collect(),
             ResourceType::Listener => [names::VIRTUAL_OUTBOUND, names::VIRTUAL_INBOUND]
                 .into_iter()
@@ -246,6 +266,14 @@ impl Snapshot {
             .filter_map(|key| Some(self.services.get(key)?.view.check_every))
             .min();
         Some(health::specifier(workload, ports.into_keys(), every))
+    }
+
+    /// Where the asker is: as its workload says, else as it says itself.
+    fn zone<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
+        let workload = node.workload.as_ref();
+        let workload = workload.and_then(|key| self.world.workloads.get(key));
+        let zone = workload.and_then(|workload| workload.zone.as_deref());
+        zone.or(node.zone.as_deref())
     }
 
     fn cluster(&self, node: &Node, name: &str) -> Option<Arc<Resource>> {

@@ -135,11 +135,13 @@ fn start_workers(
     started: Instant,
     (questions, records): (&Questions, Option<Records>),
 ) -> Result<Vec<Worker>, Failure> {
+    let workers = u32::try_from(sockets.len()).unwrap_or(u32::MAX);
     let start = |(index, (outbound, inbound))| {
         let (commands, receiver) = mpsc::unbounded_channel();
         let settings = worker::Settings {
             inbound: Some(inbound),
             mark: flags.mark,
+            workers,
             max_connections: flags.max_connections.get(),
             request_head_timeout: flags.request_head_timeout,
             stream_idle_timeout: flags.stream_idle_timeout,

@@ -15,6 +15,8 @@ const NAME: HeaderValue = HeaderValue::from_static("segue");
 const UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
 /// The status of a gRPC call.
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// What Envoy's clients know a tripped circuit breaker by.
+const ENVOY_OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// After how many milliseconds the call may be tried again (gRFC A6, "Pushback").
 const GRPC_RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
@@ -45,6 +47,7 @@ pub(super) struct Refusal {
     why: Cow<'static, str>,
     close: bool,
     pushback: Option<Duration>,
+    overloaded: bool,
 }
 
 impl Refusal {
@@ -55,6 +58,7 @@ impl Refusal {
             why: why.into(),
             close: false,
             pushback: None,
+            overloaded: false,
         }
     }
 
@@ -95,6 +99,14 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
     }
 
+    /// 503, and says that nothing was sent since the cluster has as much as it takes.
+    pub(super) fn overloaded(why: &'static str) -> Self {
+        Self {
+            overloaded: true,
+            ..Self::unavailable(why)
+        }
+    }
+
     /// Its status.
     pub(super) const fn status(&self) -> StatusCode {
         self.status
@@ -108,9 +120,20 @@ impl Refusal {
     /// The answer. gRPC callers get a status that their library understands, unless what they sent
     /// is no call at all.
     pub(super) fn response(self, grpc: bool) -> Response<ResponseBody> {
-        if grpc && !self.close {
-            return self.grpc();
+        let overloaded = self.overloaded;
+        let mut response = if grpc && !self.close {
+            self.grpc()
+        } else {
+            self.plain()
+        };
+        if overloaded {
+            let headers = response.headers_mut();
+            headers.insert(ENVOY_OVERLOADED, HeaderValue::from_static("true"));
         }
+        response
+    }
+
+    fn plain(self) -> Response<ResponseBody> {
         let mut text = self.why.into_owned();
         text.push('\n');
         let mut response = Response::new(ResponseBody::own(text.into()));

@@ -10,7 +10,7 @@
 use super::{Client, answer::Refusal, authority::Authority, headers, host::answered};
 use crate::{
     balance::{Choice, Outcome},
-    local::{InFlight, Slot},
+    local::{Full, InFlight, Local, Permit, Slot},
     model::{
         Cluster, Discovery, Endpoint, EndpointId, ErrorClass, RetryPolicy, Trial, UpstreamProtocol,
     },
@@ -18,7 +18,7 @@ use crate::{
 };
 use http::{Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use tokio::{
     select,
     time::{Instant, timeout_at},
@@ -74,10 +74,26 @@ struct Picked<'c> {
     target: Target,
 }
 
+impl Picked<'_> {
+    /// Counts a request there, if the cluster takes another one.
+    fn begin(&mut self, local: &Rc<Local>, cluster: &Cluster) -> Result<InFlight, Failure> {
+        let Ok(permit) = local.admit_request(cluster) else {
+            if let Some(trial) = self.trial.take() {
+                trial.give_back();
+            }
+            return Err(Failure::Full);
+        };
+        let in_flight = InFlight::begin(local, self.slot, Instant::now(), permit);
+        Ok(in_flight.on_trial(self.trial.take()))
+    }
+}
+
 /// Why one try failed.
 enum Failure {
     /// Before a connection came about, the control plane said where the host is served.
     Answered,
+    /// The cluster has as many requests as it takes.
+    Full,
     /// No connection came about.
     Connect(ConnectError),
     /// The connection ended before anybody saw the request: another one will do.
@@ -104,6 +120,7 @@ impl Failure {
             Self::Broken(_) => Some(ErrorClass::Reset),
             Self::Timeout => Some(ErrorClass::Timeout),
             Self::Answered
+            | Self::Full
             | Self::Unseen
             | Self::Refused
             | Self::Stale
@@ -121,6 +138,8 @@ struct Tries {
     unsent: u32,
     /// Kept connections can't be trusted any more.
     fresh: bool,
+    /// The cluster takes only so many retries.
+    permit: Option<Permit>,
 }
 
 impl Call<'_> {
@@ -195,7 +214,9 @@ pub(super) async fn send<'c>(
             Err(failure) => {
                 let address = picked.target.address;
                 let endpoint = picked.endpoint.map(|endpoint| endpoint.id);
-                if !tries.another(call, &failure, endpoint, retry) {
+                if !(tries.another(call, &failure, endpoint, retry)
+                    && tries.admit(call, &failure, cluster))
+                {
                     return Err(refusal(address, &failure));
                 }
                 tracing::debug!(%address, cluster = &*cluster.name, "sent again");
@@ -272,8 +293,7 @@ async fn attempt<'c>(
             local.report(cluster, endpoint, Outcome::GatewayFailure);
         }
     };
-    let in_flight = InFlight::begin(local, picked.slot, Instant::now());
-    let mut in_flight = in_flight.on_trial(picked.trial.take());
+    let mut in_flight = picked.begin(local, cluster)?;
     let mut lease = match lease(call, &picked.target, fresh, &in_flight).await {
         Ok(lease) => lease,
         Err(failure) => {
@@ -365,6 +385,7 @@ impl Tries {
     ) -> bool {
         let allowed = match failure {
             Failure::Answered
+            | Failure::Full
             | Failure::Timeout
             | Failure::Broken(_)
             | Failure::Client
@@ -385,6 +406,21 @@ impl Tries {
         allowed && call.rewind()
     }
 
+    /// A retry is one of so many; what nobody has seen is not a retry.
+    fn admit(&mut self, call: &Call<'_>, failure: &Failure, cluster: &Cluster) -> bool {
+        let is_retry = matches!(failure, Failure::Connect(_) | Failure::Refused);
+        if !is_retry || self.permit.is_some() {
+            return true;
+        }
+        match call.client.local.admit_retry(cluster) {
+            Ok(permit) => {
+                self.permit = permit;
+                true
+            }
+            Err(Full) => false,
+        }
+    }
+
     fn retry(&mut self, endpoint: Option<EndpointId>, retry: RetryPolicy) -> bool {
         self.endpoints.extend(endpoint);
         self.retries += 1;
@@ -398,6 +434,7 @@ fn refusal(address: SocketAddr, failure: &Failure) -> Refusal {
         Failure::Connect(error) => {
             Refusal::unavailable(format!("upstream connect failed: {error}"))
         }
+        Failure::Full => Refusal::overloaded("the cluster has as many requests as it takes"),
         Failure::Answered | Failure::Unseen | Failure::Refused | Failure::Stale => {
             Refusal::unavailable(format!("upstream {address}: refused the request"))
         }

@@ -2,7 +2,7 @@
 
 use super::{Local, Slot};
 use crate::model::{ErrorClass, Trial};
-use std::rc::Rc;
+use std::{num::NonZeroU32, rc::Rc};
 use tokio::time::Instant;
 
 /// A request at an endpoint.
@@ -13,11 +13,18 @@ pub(crate) struct InFlight {
     ended: bool,
     /// Where its endpoint has not answered well yet; until it is known how this one ends.
     trial: Option<Trial>,
+    /// Where its cluster takes only so many: by what that counts them.
+    permit: Option<NonZeroU32>,
 }
 
 impl InFlight {
-    /// Counts a request that is sent.
-    pub(crate) fn begin(local: &Rc<Local>, slot: Slot, started: Instant) -> Self {
+    /// Counts a request that is sent, with the permit that its cluster asks for.
+    pub(crate) fn begin(
+        local: &Rc<Local>,
+        slot: Slot,
+        started: Instant,
+        permit: Option<NonZeroU32>,
+    ) -> Self {
         local.load.borrow_mut().update(slot, |load| {
             load.issued += 1;
             load.requests_active += 1;
@@ -28,6 +35,7 @@ impl InFlight {
             started,
             ended: false,
             trial: None,
+            permit,
         }
     }
 
@@ -95,6 +103,9 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(trial) = self.trial.take() {
             trial.give_back();
+        }
+        if let Some(number) = self.permit {
+            self.local.end_request(number);
         }
         self.local.load.borrow_mut().update(self.slot, |load| {
             load.requests_active = load.requests_active.saturating_sub(1);

@@ -5,11 +5,13 @@
 //!
 //! Invariant: a request reads the one snapshot it took at its start.
 
+mod breakers;
 mod connections;
 mod in_flight;
 mod load;
 mod records;
 
+pub(crate) use breakers::{Full, Permit};
 pub(crate) use connections::{Active, Connections, Entry, Flow};
 pub(crate) use in_flight::{InFlight, Opaque};
 pub(crate) use load::{Load, Slot};
@@ -61,6 +63,8 @@ pub(crate) struct Limits {
     pub request_head: Duration,
     /// How long a client may leave what it owes, or what it is sent, where it is.
     pub stream_idle: Duration,
+    /// How many workers there are: each takes its part of a cluster's limits.
+    pub workers: u32,
     /// How many downstream connections may be open.
     pub max_connections: usize,
     /// How long a request waits for an answer of the control plane.
@@ -89,6 +93,8 @@ pub(crate) struct Local {
     pub load: RefCell<Load>,
     /// Who is told of requests that are over, where anybody is.
     pub records: Option<Records>,
+    /// What is under way in clusters that take only so much.
+    pub breakers: RefCell<breakers::Breakers>,
     /// Where a request goes that the mesh does not know: its original destination.
     pub passthrough: Arc<VirtualHost>,
     current: RefCell<Current>,
@@ -121,6 +127,7 @@ impl Local {
             connections,
             load: RefCell::default(),
             records,
+            breakers: RefCell::default(),
             passthrough: passthrough_host(),
             current: RefCell::new(Rc::new(snapshot)),
             changed: Notify::new(),

@@ -1,5 +1,6 @@
 //! How the endpoints of a cluster share what comes to it.
 
+use super::Breaker;
 use std::time::Duration;
 
 /// How the endpoints of a cluster share what comes to it, as CDS says.
@@ -16,6 +17,8 @@ pub struct Balancing {
     pub slow_start: Option<SlowStart>,
     /// A locality is drawn first, by its weight (`locality_weighted_lb_config`).
     pub by_locality: bool,
+    /// How much is let to it at once, where that is limited.
+    pub breaker: Option<Breaker>,
 }
 
 impl Default for Balancing {
@@ -26,6 +29,7 @@ impl Default for Balancing {
             panic_threshold: 0,
             slow_start: None,
             by_locality: false,
+            breaker: None,
         }
     }
 }

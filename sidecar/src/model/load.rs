@@ -162,6 +162,8 @@ pub struct WorkerLoad {
     pub clusters: BTreeMap<Arc<str>, ClusterLoad>,
     /// Endpoints whose ejection was seen, with their cluster.
     pub ejected: Vec<(Arc<str>, SocketAddr, EndpointId)>,
+    /// Requests and retries that a cluster's circuit breaker refused, by cluster.
+    pub refused: BTreeMap<Arc<str>, u64>,
     /// Downstream connections open now.
     pub connections: usize,
     /// Downstream connections that were too many.

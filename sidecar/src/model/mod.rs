@@ -13,6 +13,7 @@
 //! Pure: no tokio, no socket, no clock.
 
 mod balancing;
+mod breaker;
 mod chain;
 mod cluster;
 mod endpoint;
@@ -24,6 +25,7 @@ mod snapshot;
 mod table;
 
 pub use balancing::{Balancing, Policy, SlowStart};
+pub use breaker::{Breaker, Limits, Retries};
 pub use cluster::{Cluster, Discovery, OutlierDetection, UpstreamProtocol};
 pub use endpoint::{Endpoint, EndpointId, EndpointState, Health, Locality, Trial};
 pub use listener::{ChainMatch, FilterChain, HttpConnectionManager, Listener, NetworkFilter};

@@ -18,6 +18,6 @@ pub struct Snapshot {
     pub destinations: HashMap<SocketAddr, Option<Arc<Cluster>>>,
     /// All clusters, by name.
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
-    /// How many endpoint ids were given out; each is below it.
+    /// Every endpoint's id is below it.
     pub endpoint_ids: u32,
 }

@@ -11,6 +11,7 @@ use crate::model::{EndpointId, EndpointState};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    num::NonZeroU32,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -73,6 +74,13 @@ impl EndpointIds {
         entry.watched = watched;
         entry.last_seen = now;
         (EndpointId(entry.id), Arc::clone(&entry.state))
+    }
+
+    /// A number for a cluster itself, out of the same: what limits it counts by that.
+    pub(super) fn cluster(&mut self, name: &Name, now: Duration) -> NonZeroU32 {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let (EndpointId(number), _) = self.intern(name, (nowhere, false), false, now);
+        NonZeroU32::MIN.saturating_add(number)
     }
 
     /// Forgets endpoints that are long gone.

@@ -35,6 +35,8 @@ struct Books {
     totals: BTreeMap<Arc<str>, EndpointLoad>,
     /// Of the clusters in the configuration.
     versions: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    /// What circuit breakers refused since the last report, and in all.
+    refused: BTreeMap<Arc<str>, (u64, u64)>,
     ejected: BTreeSet<Key>,
     downstream: Downstream,
     /// The endpoints to report, and when each was last known or used.
@@ -88,6 +90,7 @@ pub(super) struct Total {
     pub(super) version: Option<Arc<str>>,
     pub(super) load: EndpointLoad,
     pub(super) ejected: usize,
+    pub(super) refused: u64,
 }
 
 /// The downstream connections of all workers.
@@ -146,6 +149,16 @@ impl Loads {
         report
     }
 
+    /// What circuit breakers refused since the last report, by cluster.
+    pub(super) fn take_refused(&self) -> BTreeMap<Arc<str>, u64> {
+        let mut books = self.books.lock();
+        let taken = books.refused.iter_mut();
+        taken
+            .map(|(cluster, (recent, _))| (Arc::clone(cluster), std::mem::take(recent)))
+            .filter(|(_, recent)| *recent > 0)
+            .collect()
+    }
+
     /// Everything since the process's start, by cluster.
     pub(super) fn totals(&self) -> Vec<Total> {
         let books = self.books.lock();
@@ -153,6 +166,7 @@ impl Loads {
             cluster: Arc::clone(cluster),
             version: books.versions.get(cluster).cloned().flatten(),
             load: load.clone(),
+            refused: books.refused.get(cluster).map_or(0, |(_, all)| *all),
             ejected: books
                 .ejected
                 .iter()
@@ -184,6 +198,13 @@ impl Books {
         for worker in loads {
             self.downstream.connections += worker.connections;
             self.downstream.refused += worker.connections_refused;
+            for (cluster, refused) in worker.refused {
+                // A cluster that refuses is known, though nothing was sent there.
+                self.totals.entry(Arc::clone(&cluster)).or_default();
+                let (recent, all) = self.refused.entry(cluster).or_default();
+                *recent += refused;
+                *all += refused;
+            }
             for (cluster, endpoints) in worker.clusters {
                 for (address, load) in endpoints {
                     self.totals
@@ -208,10 +229,12 @@ impl Books {
         let Self {
             since_report,
             totals,
+            refused,
             last_seen,
             ..
         } = self;
         since_report.retain(|key, _| last_seen.contains_key(key));
+        refused.retain(|cluster, _| totals.contains_key(cluster));
         totals.retain(|cluster, _| {
             known.clusters.contains_key(cluster)
                 || last_seen.keys().any(|(name, _)| name == cluster)
@@ -238,6 +261,7 @@ mod tests {
         WorkerLoad {
             clusters: BTreeMap::from([(Arc::from("c"), BTreeMap::from([(address(), load)]))]),
             ejected: vec![(Arc::from("c"), address(), EndpointId(0))],
+            refused: BTreeMap::from([(Arc::from("c"), 2)]),
             connections: 2,
             connections_refused: 1,
         }
@@ -263,6 +287,9 @@ mod tests {
         let downstream = loads.downstream();
         assert_eq!((downstream.connections, downstream.refused), (4, 4));
         assert!(line.ejected);
+        assert_eq!(loads.take_refused()["c"], 8);
+        assert!(loads.take_refused().is_empty());
+        assert_eq!(loads.totals()[0].refused, 8);
         assert_eq!(loads.totals()[0].load.issued, 33);
         let again = loads.take_report();
         assert_eq!(again["c"][&address()].load.issued, 0);

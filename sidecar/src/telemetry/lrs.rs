@@ -11,8 +11,12 @@ use crate::{
     model::Snapshot,
     xds::{Backoff, Dialer, Identity},
 };
-use envoy_types::pb::envoy::service::load_stats::v3::{
-    LoadStatsRequest, LoadStatsResponse, load_reporting_service_client::LoadReportingServiceClient,
+use envoy_types::pb::envoy::{
+    config::endpoint::v3::ClusterStats,
+    service::load_stats::v3::{
+        LoadStatsRequest, LoadStatsResponse,
+        load_reporting_service_client::LoadReportingServiceClient,
+    },
 };
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -116,6 +120,7 @@ impl Reporter {
         let mut ticks = ticker(order.interval);
         self.collect().await;
         drop(self.loads.take_report());
+        drop(self.loads.take_refused());
         let mut last = Instant::now();
         loop {
             tokio::select! {
@@ -154,6 +159,11 @@ impl Reporter {
                 .as_ref()
                 .is_none_or(|clusters| clusters.contains(cluster))
         };
+        let refused = self.loads.take_refused();
+        let with_refused = |stats: ClusterStats| ClusterStats {
+            total_dropped_requests: refused.get(&*stats.cluster_name).copied().unwrap_or(0),
+            ..stats
+        };
         LoadStatsRequest {
             node: None,
             cluster_stats: self
@@ -162,6 +172,7 @@ impl Reporter {
                 .iter()
                 .filter(|(cluster, _)| wanted(cluster))
                 .map(|(cluster, endpoints)| cluster_stats(cluster, endpoints, since))
+                .map(with_refused)
                 .collect(),
         }
     }

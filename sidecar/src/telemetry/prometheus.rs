@@ -125,16 +125,7 @@ fn render(totals: &[Total], downstream: Downstream, process: Process) -> String 
         }
     }
     failed(&mut out, totals);
-    let name = "segue_upstream_endpoints_ejected";
-    head(
-        &mut out,
-        name,
-        "gauge",
-        "Endpoints kept out by outlier detection.",
-    );
-    for total in totals {
-        line(&mut out, name, &labels(total), &total.ejected.to_string());
-    }
+    outcomes(&mut out, totals);
     for (direction, name) in [
         (Direction::Inbound, "http_server_request_duration_seconds"),
         (Direction::Outbound, "http_client_request_duration_seconds"),
@@ -143,6 +134,29 @@ fn render(totals: &[Total], downstream: Downstream, process: Process) -> String 
         durations(&mut out, name, of_it);
     }
     out
+}
+
+fn outcomes(out: &mut String, totals: &[Total]) {
+    let name = "segue_upstream_endpoints_ejected";
+    head(
+        out,
+        name,
+        "gauge",
+        "Endpoints kept out by outlier detection.",
+    );
+    for total in totals {
+        line(out, name, &labels(total), &total.ejected.to_string());
+    }
+    let name = "segue_upstream_requests_refused_total";
+    head(
+        out,
+        name,
+        "counter",
+        "Requests and retries that a circuit breaker did not let through.",
+    );
+    for total in totals {
+        line(out, name, &labels(total), &total.refused.to_string());
+    }
 }
 
 /// What is counted besides requests.
@@ -310,6 +324,7 @@ mod tests {
             version: version.map(Arc::from),
             load,
             ejected: 1,
+            refused: 6,
         }
     }
 
@@ -356,6 +371,7 @@ mod tests {
             format!("http_client_request_duration_seconds_bucket{{{of_it},le=\"+Inf\"}} 2\n"),
             format!("http_client_request_duration_seconds_sum{{{of_it}}} 0.000400\n"),
             format!("segue_upstream_endpoints_ejected{{{of_it}}} 1\n"),
+            format!("segue_upstream_requests_refused_total{{{of_it}}} 6\n"),
         ] {
             assert!(text.contains(&expected), "{expected}\n{text}");
         }

@@ -59,6 +59,8 @@ pub struct Settings {
     pub request_head_timeout: Duration,
     /// How long a client may leave what it owes, or what it is sent, where it is.
     pub stream_idle_timeout: Duration,
+    /// How many workers there are.
+    pub workers: u32,
     /// How many downstream connections may be open.
     pub max_connections: usize,
     /// How long a request waits for the control plane's answer to a question.
@@ -86,6 +88,7 @@ impl Settings {
             detect_timeout: Duration::from_millis(100),
             request_head_timeout: Duration::from_secs(10),
             stream_idle_timeout: Duration::from_secs(300),
+            workers: 1,
             max_connections: 10_000,
             on_demand_timeout: Duration::from_millis(100),
             quiet: Duration::from_secs(1),
@@ -119,6 +122,7 @@ pub fn spawn(
         detect: settings.detect_timeout,
         request_head: settings.request_head_timeout,
         stream_idle: settings.stream_idle_timeout,
+        workers: settings.workers,
         max_connections: settings.max_connections,
         on_demand: settings.on_demand_timeout,
         quiet: settings.quiet,
@@ -194,6 +198,7 @@ fn carry_out(local: &Rc<Local>, command: Command) {
                 .load
                 .borrow_mut()
                 .collect(&local.snapshot(), local.now());
+            collected.refused = local.breakers.borrow_mut().take_refused();
             collected.connections = local.connections.count();
             collected.connections_refused = local.connections.take_refused();
             answer(load, collected);

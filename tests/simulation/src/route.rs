@@ -5,14 +5,14 @@ use super::{proxy::Proxy, queue::Ms};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use segue_sidecar::{
     affinity::{self, Key, Placement},
-    balance::{self, Choice, Conditions, Outcome},
+    balance::{self, Bench, Choice, Conditions, Outcome},
     http::matching,
     model::{
         Action, Cluster, Endpoint, EndpointId, EndpointLoad, ErrorClass, NetworkFilter,
         OutlierDetection, Snapshot, Trial, VirtualHost,
     },
 };
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 /// As clients name the service.
 pub(crate) const HOST: &str = "checkout.shop";
@@ -141,6 +141,26 @@ pub(crate) fn version_of(cluster: &Cluster) -> Option<&str> {
     Some(segue_proto::names::split_control(version).0)
 }
 
+/// The worker that picks. Its clusters are not served in turn.
+struct Worker<'a, A> {
+    rng: RefCell<&'a mut fastrand::Rng>,
+    active: A,
+}
+
+impl<A: Fn(EndpointId) -> u64> Bench for Worker<'_, A> {
+    fn draw(&self, below: u64) -> u64 {
+        self.rng.borrow_mut().u64(..below.max(1))
+    }
+
+    fn active(&self, id: EndpointId) -> u64 {
+        (self.active)(id)
+    }
+
+    fn owed(&self, _: EndpointId, change: i64, _: u64) -> i64 {
+        change
+    }
+}
+
 impl Proxy {
     /// Picks an endpoint and counts the request there. False: none may serve.
     pub(crate) fn pick(
@@ -160,15 +180,18 @@ impl Proxy {
                 .and_then(|endpoint| loads.get(&(Arc::clone(&cluster.name), endpoint.address)))
                 .map_or(0, |load| load.requests_active)
         };
-        let mut pick = |trials| {
+        let worker = Worker {
+            rng: RefCell::new(rng),
+            active,
+        };
+        let pick = |trials| {
             let conditions = Conditions {
                 now: elapsed,
                 tried: &request.tried,
-                draw: &mut |below: u64| rng.u64(..below.max(1)),
-                active,
+                bench: &worker,
                 trials,
             };
-            balance::pick(cluster, Choice::LeastRequest, conditions).cloned()
+            balance::pick(cluster, Choice::Balanced(None), &conditions).cloned()
         };
         let detection = cluster.outlier_detection.as_ref();
         let trials = detection

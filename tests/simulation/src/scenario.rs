@@ -2,8 +2,8 @@
 
 use super::queue::Ms;
 use segue_control_plane::model::{
-    Affinity, Analysis, Capacity, Drain, Health, Limits, OnLowTraffic, Policy, Ppm, Rollback,
-    SameSite, Share, Start, Step, SuccessRate,
+    Affinity, Analysis, Balancing, Capacity, Drain, Health, Limits, OnLowTraffic, Policy, Ppm,
+    Rollback, SameSite, Share, Start, Step, SuccessRate,
 };
 use std::time::Duration;
 
@@ -171,6 +171,7 @@ fn policy(quality: Quality, rng: &mut fastrand::Rng) -> Policy {
         progress_deadline: Duration::from_secs(25),
         notify: Vec::new(),
         limits: Limits::default(),
+        balancing: Balancing::default(),
     }
 }
 

@@ -4,20 +4,19 @@
 //! that comes or goes does not change the cluster.
 
 use super::{
-    Resource,
+    Resource, balancing,
     wrap::{ads, duration, number, truth, version_metadata},
 };
 use crate::model::{
-    AppProtocol, Fuse, Service, ServiceKey, ServicePort, ServiceView, VersionId, VersionView,
+    AppProtocol, Balancing, CircuitBreaker, Fuse, Service, ServiceKey, ServicePort, ServiceView,
+    VersionId, VersionView,
 };
 use envoy_types::pb::{
     envoy::{
         config::{
             cluster::v3::{
                 Cluster, OutlierDetection,
-                cluster::{
-                    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy,
-                },
+                cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy},
             },
             core::v3::{Http1ProtocolOptions, Http2ProtocolOptions},
         },
@@ -28,7 +27,6 @@ use envoy_types::pb::{
                 explicit_http_config::ProtocolConfig,
             },
         },
-        r#type::v3::Percent,
     },
     google::protobuf::Any,
 };
@@ -107,14 +105,15 @@ pub fn of_service(view: &ServiceView, dialect: Dialect) -> Vec<Arc<Resource>> {
     for port in &service.ports {
         if port.protocol.is_http() {
             for version in &view.versions {
-                clusters
-                    .extend(names(service, port, version).map(|name| {
-                        outbound(&name, service, port.protocol, version.fuse, dialect)
-                    }));
+                clusters.extend(names(service, port, version).map(|name| {
+                    let told = (version.fuse, &view.balancing);
+                    outbound(&name, service, port.protocol, told, dialect)
+                }));
             }
         } else {
             let name = tcp_name(service, port);
-            clusters.push(outbound(&name, service, port.protocol, None, dialect));
+            let told = (None, &Balancing::default());
+            clusters.push(outbound(&name, service, port.protocol, told, dialect));
         }
     }
     clusters
@@ -146,13 +145,9 @@ fn outbound(
     name: &str,
     service: &Service,
     protocol: AppProtocol,
-    fuse: Option<Fuse>,
+    (fuse, balancing): (Option<Fuse>, &Balancing),
     dialect: Dialect,
 ) -> Arc<Resource> {
-    let lb_policy = match dialect {
-        Dialect::Proxy => LbPolicy::LeastRequest,
-        Dialect::Grpc => LbPolicy::RoundRobin,
-    };
     let cluster = Cluster {
         name: name.to_owned(),
         connect_timeout: Some(duration(CONNECT_TIMEOUT)),
@@ -161,12 +156,10 @@ fn outbound(
             eds_config: Some(ads()),
             service_name: String::new(),
         }),
-        lb_policy: lb_policy.into(),
+        lb_policy: LbPolicy::RoundRobin.into(),
         ignore_health_on_host_removal: true,
-        common_lb_config: Some(CommonLbConfig {
-            healthy_panic_threshold: Some(Percent { value: 0.0 }),
-            ..CommonLbConfig::default()
-        }),
+        common_lb_config: Some(balancing::common(balancing)),
+        circuit_breakers: Some(balancing::circuit_breakers(balancing.circuit_breaker)),
         outlier_detection: fuse.map(|fuse| match dialect {
             Dialect::Proxy => consecutive_failures(fuse),
             Dialect::Grpc => failure_percentage(fuse),
@@ -177,6 +170,11 @@ fn outbound(
             AppProtocol::Tcp => HashMap::new(),
         },
         ..Cluster::default()
+    };
+    let cluster = match dialect {
+        Dialect::Proxy => balancing::balanced(cluster, balancing),
+        // Not all of its kinds know more than round robin; localities they weigh unasked.
+        Dialect::Grpc => cluster,
     };
     Resource::new(name, &cluster, vec![service.key.clone()])
 }
@@ -189,6 +187,7 @@ fn original_destination(name: &str, http: bool, version: Option<&VersionId>) -> 
             DiscoveryType::OriginalDst.into(),
         )),
         lb_policy: LbPolicy::ClusterProvided.into(),
+        circuit_breakers: Some(balancing::circuit_breakers(CircuitBreaker::default())),
         metadata: version.map(version_metadata),
         typed_extension_protocol_options: if http {
             http_options(same_as_downstream())

@@ -3,6 +3,7 @@
 //! Decides what a resource says. Not here: who is sent what and when ([`super::stream`]), and which
 //! of them exist ([`super::snapshot`]).
 
+mod balancing;
 pub mod cluster;
 pub mod endpoints;
 mod hash;

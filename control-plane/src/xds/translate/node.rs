@@ -27,6 +27,8 @@ pub struct Node {
     pub namespace: String,
     /// The workload that it is the sidecar of, if it says so.
     pub workload: Option<WorkloadKey>,
+    /// `node.locality.zone`
+    pub zone: Option<String>,
     /// What it is.
     pub kind: ClientKind,
     /// `node.user_agent_name`
@@ -47,6 +49,7 @@ impl Node {
             Some(node.user_agent_name.as_str()),
             text(metadata, names::NODE_NAMESPACE),
             text(metadata, names::NODE_NAME),
+            node.locality.as_ref().map(|place| place.zone.as_str()),
         ];
         let too_long = |text: &str| text.len() > Self::MAX_TEXT;
         if node.id.is_empty() || texts.into_iter().flatten().any(too_long) {
@@ -61,6 +64,7 @@ impl Node {
             Some(name) if !namespace.is_empty() => Some(WorkloadKey::new(&namespace, name)),
             _ => from_id,
         };
+        let place = node.locality.as_ref().map(|place| place.zone.clone());
         let user_agent = node.user_agent_name.clone();
         let kind = if user_agent == names::SIDECAR_USER_AGENT {
             ClientKind::Sidecar
@@ -73,6 +77,7 @@ impl Node {
             id: ProxyId::from(node.id.as_str()),
             namespace,
             workload,
+            zone: place.filter(|zone| !zone.is_empty()),
             kind,
             user_agent,
         })

@@ -1,6 +1,6 @@
 use super::{ClientKind, Node, Resource, ResourceType};
 use crate::{
-    model::{AppProtocol, CookieAffinity, InstanceState, SameSite, ShiftBy},
+    model::{AppProtocol, Balancing, CookieAffinity, InstanceState, SameSite, ShiftBy},
     xds::{
         fixture::{Make, node, snapshot, world},
         snapshot::Snapshot,
@@ -672,6 +672,7 @@ fn services() -> impl Strategy<Value = Vec<Make>> {
                         released,
                         states: Vec::new(),
                         shift: None,
+                        balancing: Balancing::default(),
                     }
                 },
             )

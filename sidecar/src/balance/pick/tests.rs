@@ -206,6 +206,7 @@ const IN_TURN: Balancing = Balancing {
     panic_threshold: 0,
     slow_start: None,
     by_locality: false,
+    breaker: None,
 };
 
 #[test]

@@ -46,6 +46,7 @@ fn patient_worker(
         detect: Duration::from_millis(1),
         request_head: Duration::from_secs(10),
         stream_idle: Duration::from_secs(300),
+        workers: 1,
         max_connections: 100,
         quiet: Duration::ZERO,
         endpoint_drain: Duration::from_secs(55),

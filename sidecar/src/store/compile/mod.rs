@@ -16,7 +16,7 @@ use super::{
     resource::{self, Discovery, Filter, Name, Resources, Routes},
 };
 use crate::model::{
-    Balancing, Cluster, Discovery as ModelDiscovery, Endpoint, FilterChain, Health,
+    Balancing, Breaker, Cluster, Discovery as ModelDiscovery, Endpoint, FilterChain, Health,
     HttpConnectionManager, Listener, NetworkFilter, RouteConfiguration, Snapshot, UpstreamProtocol,
 };
 use segue_proto::names::{ClusterName, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, split_control};
@@ -183,6 +183,10 @@ impl Clusters<'_> {
             };
             self.tables.tables(&given.name, basis, self.tables_before)
         });
+        let breaker = given.balancing.breaker.map(|breaker| Breaker {
+            number: self.ids.cluster(&given.name, self.now),
+            ..breaker
+        });
         Cluster {
             name: Arc::clone(&given.name),
             version: version(&given.name).or_else(|| given.version.clone()),
@@ -193,7 +197,10 @@ impl Clusters<'_> {
             endpoints,
             overprovisioning_factor: assignment
                 .map_or(100, |assignment| assignment.overprovisioning_factor),
-            balancing: given.balancing,
+            balancing: Balancing {
+                breaker,
+                ..given.balancing
+            },
             tables: tables.unwrap_or_default(),
             protocol: given.protocol,
             connect_timeout: given.connect_timeout,

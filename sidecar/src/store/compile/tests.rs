@@ -123,7 +123,8 @@ fn names_become_pointers() {
         panic!("TCP");
     };
     assert_eq!(&*passthrough.name, "PassthroughCluster");
-    assert_eq!(snapshot.endpoint_ids, 3);
+    // Three endpoints, and three clusters that take only so much.
+    assert_eq!(snapshot.endpoint_ids, 6);
 }
 
 #[test]
@@ -209,4 +210,25 @@ fn domains_are_exact_or_suffixes_longest_first_or_any() {
     let suffixes: Vec<_> = table.suffixes.iter().map(|(suffix, _)| &**suffix).collect();
     assert_eq!(suffixes, [".a.b", ".b"]);
     assert_eq!(&*table.any.as_ref().unwrap().name, "*");
+}
+
+#[test]
+fn a_hash_has_a_table_and_a_limited_cluster_a_number() {
+    let mut resources = checkout();
+    let mut hashed = cluster(V1);
+    hashed.lb_policy = 5;
+    add(&mut resources, Kind::Cluster, V1, &hashed);
+    let assignment = endpoints(V1, "v1", &[("10.0.0.1:80", 0), ("10.0.0.2:80", 1)]);
+    add(&mut resources, Kind::Assignment, V1, &assignment);
+    let mut compiler = Compiler::default();
+    let first = compiler.compile(&resources, NOW);
+    assert_eq!(first.clusters[V1].tables.len(), 2);
+    assert!(first.clusters[V2].tables.is_empty());
+    let number =
+        |snapshot: &Snapshot, name| snapshot.clusters[name].balancing.breaker.unwrap().number;
+    assert_ne!(number(&first, V1), number(&first, V2));
+    let second = compiler.compile(&resources, NOW);
+    assert_eq!(number(&first, V1), number(&second, V1));
+    let (before, after) = (&first.clusters[V1].tables, &second.clusters[V1].tables);
+    assert!(Arc::ptr_eq(before, after));
 }

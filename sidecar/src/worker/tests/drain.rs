@@ -26,7 +26,11 @@ use tokio::{
 };
 
 /// Answers once a permit is given.
-async fn gated(protocol: Protocol, arrived: &Arc<Semaphore>, gate: &Arc<Semaphore>) -> App {
+pub(super) async fn gated(
+    protocol: Protocol,
+    arrived: &Arc<Semaphore>,
+    gate: &Arc<Semaphore>,
+) -> App {
     let (arrived, gate) = (Arc::clone(arrived), Arc::clone(gate));
     App::start(protocol, move |_| {
         let (arrived, gate) = (Arc::clone(&arrived), Arc::clone(&gate));
@@ -221,6 +225,7 @@ fn the_drain_waits_until_a_client_has_taken_all_of_its_answer() {
         on_demand: LONG,
         request_head: Duration::from_secs(10),
         stream_idle: Duration::from_secs(300),
+        workers: 1,
         max_connections: 100,
         quiet: Duration::ZERO,
         endpoint_drain: LONG,

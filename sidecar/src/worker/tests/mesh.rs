@@ -1,10 +1,10 @@
 //! Snapshots, built by hand.
 
 use crate::model::{
-    Action, ChainMatch, Cluster, Discovery, Endpoint, EndpointId, EndpointState, FilterChain,
-    HashPolicy, HashSource, Header, HeaderMatch, HeaderMatcher, Health, HttpConnectionManager,
-    Listener, NetworkFilter, OutlierDetection, PathMatch, RetryPolicy, Route, RouteConfiguration,
-    Snapshot, UpstreamProtocol, VirtualHost, WeightedCluster,
+    Action, Balancing, ChainMatch, Cluster, Discovery, Endpoint, EndpointId, EndpointState,
+    FilterChain, HashPolicy, HashSource, Header, HeaderMatch, HeaderMatcher, Health,
+    HttpConnectionManager, Listener, NetworkFilter, OutlierDetection, PathMatch, RetryPolicy,
+    Route, RouteConfiguration, Snapshot, UpstreamProtocol, VirtualHost, WeightedCluster,
 };
 use http::{HeaderValue, header};
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -21,6 +21,7 @@ pub(super) struct Mesh {
     pub timeout: Option<Duration>,
     /// The weights go by a hash of this.
     pub hash: Option<HashSource>,
+    pub balancing: Balancing,
     endpoints: HashMap<SocketAddr, (EndpointId, Arc<EndpointState>)>,
 }
 
@@ -57,6 +58,7 @@ impl Mesh {
             fuse: None,
             timeout: None,
             hash: None,
+            balancing: Balancing::default(),
             endpoints: HashMap::new(),
         }
     }
@@ -136,7 +138,7 @@ impl Mesh {
             discovery: Discovery::Endpoints,
             endpoints: endpoints.collect(),
             overprovisioning_factor: 1_000,
-            balancing: crate::model::Balancing::default(),
+            balancing: self.balancing,
             tables: Arc::default(),
             protocol: self.protocol,
             connect_timeout: super::LONG,

@@ -1,6 +1,7 @@
 //! A whole worker between real sockets: clients of this test's, applications of this test's.
 
 mod app;
+mod breaker;
 mod drain;
 mod endings;
 mod failure;

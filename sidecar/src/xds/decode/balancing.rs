@@ -4,22 +4,23 @@
 //! original destination has nothing to choose.
 
 use super::field::{FieldError, Result, Within as _, duration, none_of, unsupported};
-use crate::model::{Balancing, Policy, SlowStart};
+use crate::model::{Balancing, Breaker, Limits, Policy, Retries, SlowStart};
 use envoy_types::pb::envoy::{
     config::{
         cluster::v3::{
-            Cluster as Message,
+            CircuitBreakers, Cluster as Message,
+            circuit_breakers::Thresholds,
             cluster::{
                 CommonLbConfig, LbConfig, LbPolicy, LeastRequestLbConfig, MaglevLbConfig,
                 RingHashLbConfig, SlowStartConfig, common_lb_config::LocalityConfigSpecifier,
                 ring_hash_lb_config::HashFunction,
             },
         },
-        core::v3::RuntimeDouble,
+        core::v3::{RoutingPriority, RuntimeDouble},
     },
     r#type::v3::Percent,
 };
-use std::ops::RangeInclusive;
+use std::{num::NonZeroU32, ops::RangeInclusive};
 
 /// Envoy's default, in percent.
 const PANIC_THRESHOLD: f64 = 50.0;
@@ -31,6 +32,11 @@ const MAGLEV_SIZE: u64 = 65_537;
 const MAGLEV_LIMIT: u64 = 5_000_011;
 /// Envoy's default.
 const LEAST_WEIGHT: f64 = 10.0;
+/// Envoy's defaults.
+const MAX_REQUESTS: u32 = 1_024;
+const MAX_RETRIES: u32 = 3;
+const BUDGET: f64 = 20.0;
+const LEAST_RETRIES: u32 = 3;
 /// How many endpoints are drawn for one request at most.
 const CHOICES: RangeInclusive<u32> = 2..=64;
 
@@ -55,7 +61,37 @@ pub(super) fn balancing(message: &Message) -> Result<Balancing> {
             common.locality_config_specifier,
             Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
         ),
+        breaker: breaker(message.circuit_breakers.as_ref()).within("circuit_breakers")?,
     })
+}
+
+/// None: nothing is limited. Its number is given when it is compiled.
+fn breaker(message: Option<&CircuitBreakers>) -> Result<Option<Breaker>> {
+    let is_default = |one: &&Thresholds| one.priority() == RoutingPriority::Default;
+    let found = message.and_then(|given| given.thresholds.iter().find(is_default));
+    let thresholds = found.copied().unwrap_or_default();
+    let fixed = thresholds
+        .max_retries
+        .map_or(MAX_RETRIES, |most| most.value);
+    let limits = Limits {
+        max_requests: thresholds
+            .max_requests
+            .map_or(MAX_REQUESTS, |most| most.value),
+        max_retries: match thresholds.retry_budget {
+            None => Retries::Fixed(fixed),
+            Some(budget) => Retries::Budget {
+                percent: percent(budget.budget_percent, BUDGET)
+                    .within("thresholds.retry_budget.budget_percent")?,
+                least: budget
+                    .min_retry_concurrency
+                    .map_or(LEAST_RETRIES, |least| least.value),
+            },
+        },
+    };
+    Ok((limits != Limits::NONE).then_some(Breaker {
+        number: NonZeroU32::MIN,
+        limits,
+    }))
 }
 
 fn policy(message: &Message) -> Result<(Policy, Option<SlowStartConfig>)> {
@@ -207,9 +243,10 @@ fn rounded(percent: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::balancing;
-    use crate::model::{Balancing, Policy, SlowStart};
+    use crate::model::{Balancing, Breaker, Limits, Policy, Retries, SlowStart};
     use envoy_types::pb::envoy::config::cluster::v3::{
-        Cluster,
+        CircuitBreakers, Cluster,
+        circuit_breakers::{Thresholds, thresholds::RetryBudget},
         cluster::{
             CommonLbConfig, LbConfig, LbPolicy, LeastRequestLbConfig, MaglevLbConfig,
             RingHashLbConfig, RoundRobinLbConfig, SlowStartConfig,
@@ -222,7 +259,7 @@ mod tests {
         envoy::{config::core::v3::RuntimeDouble, r#type::v3::Percent},
         google::protobuf::{Duration as ProtoDuration, UInt32Value, UInt64Value},
     };
-    use std::time::Duration;
+    use std::{num::NonZeroU32, time::Duration};
 
     fn message(policy: LbPolicy, config: Option<LbConfig>) -> Cluster {
         Cluster {
@@ -264,6 +301,13 @@ mod tests {
             panic_threshold: 50,
             slow_start: None,
             by_locality: false,
+            breaker: Some(Breaker {
+                number: NonZeroU32::MIN,
+                limits: Limits {
+                    max_requests: 1_024,
+                    max_retries: Retries::Fixed(3),
+                },
+            }),
         };
         let least = Policy::LeastRequest { choices: 2 };
         let ring = Policy::RingHash {
@@ -386,6 +430,50 @@ mod tests {
             let refusal = refused(policy, config);
             assert!(refusal.starts_with(why), "{refusal}, not {why}");
         }
+    }
+
+    #[test]
+    fn limits_are_those_of_the_default_priority() {
+        let with = |thresholds: Vec<Thresholds>| {
+            let mut message = message(LbPolicy::RoundRobin, None);
+            message.circuit_breakers = Some(CircuitBreakers {
+                thresholds,
+                ..CircuitBreakers::default()
+            });
+            balancing(&message).map(|balancing| balancing.breaker.map(|breaker| breaker.limits))
+        };
+        let number = |value| Some(UInt32Value { value });
+        let high = Thresholds {
+            priority: 1,
+            max_requests: number(1),
+            ..Thresholds::default()
+        };
+        let none = Thresholds {
+            max_requests: number(u32::MAX),
+            max_retries: number(u32::MAX),
+            ..Thresholds::default()
+        };
+        assert_eq!(with(vec![high, none]), Ok(None));
+        let budget = |percent| Thresholds {
+            retry_budget: Some(RetryBudget {
+                budget_percent: Some(Percent { value: percent }),
+                ..RetryBudget::default()
+            }),
+            ..none
+        };
+        let expected = Limits {
+            max_retries: Retries::Budget {
+                percent: 50.0,
+                least: 3,
+            },
+            ..Limits::NONE
+        };
+        assert_eq!(with(vec![budget(50.0)]), Ok(Some(expected)));
+        let refusal = with(vec![budget(101.0)]).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("circuit_breakers.thresholds.retry_budget"),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `envoy.config.cluster.v3.Cluster`.
 //!
-//! Circuit breakers are ignored.
+//! Of circuit breakers, connections and pending requests are not limited.
 
 use super::{
     balancing, endpoints,

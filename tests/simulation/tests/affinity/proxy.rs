@@ -10,15 +10,32 @@ use segue_control_plane::{
 };
 use segue_sidecar::{
     affinity,
-    balance::{self, Choice, Conditions},
+    balance::{self, Bench, Choice, Conditions},
     http::matching,
-    model::{NetworkFilter, Snapshot, VirtualHost},
+    model::{EndpointId, NetworkFilter, Snapshot, VirtualHost},
     store::{Compiler, resource::Resources},
     xds::decode::{self, Decoded, Kind},
 };
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
 
 const HOST: &str = "checkout.shop";
+
+/// A worker at which nothing is under way.
+struct Idle<'a>(RefCell<&'a mut fastrand::Rng>);
+
+impl Bench for Idle<'_> {
+    fn draw(&self, below: u64) -> u64 {
+        self.0.borrow_mut().u64(..below.max(1))
+    }
+
+    fn active(&self, _: EndpointId) -> u64 {
+        0
+    }
+
+    fn owed(&self, _: EndpointId, change: i64, _: u64) -> i64 {
+        change
+    }
+}
 
 /// Who sends a request.
 #[derive(Clone, Debug)]
@@ -52,6 +69,7 @@ impl Proxy {
             id: "shop/web-0".into(),
             namespace: "shop".to_owned(),
             workload: None,
+            zone: None,
             kind: ClientKind::Sidecar,
             user_agent: "segue-sidecar".to_owned(),
         };
@@ -118,11 +136,11 @@ impl Proxy {
         let conditions = Conditions {
             now: 0,
             tried: &[],
-            draw: &mut draw,
-            active: |_| 0,
+            bench: &Idle(RefCell::new(rng)),
             trials: None,
         };
-        let endpoint = balance::pick(placement.cluster, Choice::LeastRequest, conditions).unwrap();
+        let endpoint =
+            balance::pick(placement.cluster, Choice::Balanced(None), &conditions).unwrap();
         let served = endpoint.version.as_deref().unwrap().to_owned();
         let mut response = HeaderMap::new();
         affinity::decorate(&mut response, host, route, &placement, Some(&served));

@@ -5,8 +5,8 @@ use proptest::{
     prelude::{Just, Strategy, prop_oneof},
 };
 use segue_control_plane::model::{
-    AppProtocol, CookieAffinity, Generation, Instance, InstanceState, Key, SameSite, Service,
-    ServicePort, ServiceView, SessionToken, Share, ShiftBy, VersionView, Workload, World,
+    AppProtocol, Balancing, CookieAffinity, Generation, Instance, InstanceState, Key, SameSite,
+    Service, ServicePort, ServiceView, SessionToken, Share, ShiftBy, VersionView, Workload, World,
 };
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -161,6 +161,7 @@ impl State {
             versions: vec![new, old],
             check_every: Duration::from_secs(5),
             affinity: pin.then(cookie),
+            balancing: Balancing::default(),
             shift: match &self.by {
                 By::Pin => None,
                 By::Shift(by) => Some(by.clone()),

@@ -131,6 +131,21 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         POLICY,
+        "  balancing: {algorithm: Maglev}\n",
+        "spec.balancing.algorithm: needs a key to hash: a sessionAffinity with onStep: Shift",
+    ),
+    (
+        POLICY,
+        "  sessionAffinity: {type: SourceIP}\n  balancing: {algorithm: RingHash, slowStart: 9s}\n",
+        "spec.balancing.slowStart: where a hash decides",
+    ),
+    (
+        POLICY,
+        "  balancing: {circuitBreaker: {maxRequests: 0}}\n",
+        "spec.balancing.circuitBreaker.maxRequests: 0 lets nothing through",
+    ),
+    (
+        POLICY,
         "  sessionAffinity: {type: Cookie, scope: Endpoint}\n",
         "spec.sessionAffinity.scope: Endpoint is not available yet",
     ),
