@@ -135,7 +135,8 @@ where
     let stream = Checked::http1(stream, flow, framing, client.times());
     let service = service_fn(move |request| {
         let client = Rc::clone(&client);
-        async move { Ok::<_, Infallible>(exchange::serve(&client, request).await) }
+        // Hyper keeps room for it as long as the connection is open: a box is there for a request.
+        Box::pin(async move { Ok::<_, Infallible>(exchange::serve(&client, request).await) })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
