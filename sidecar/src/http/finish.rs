@@ -13,7 +13,8 @@ use crate::{
     affinity::{self, Placement},
     balance::Outcome,
     drain::Kind,
-    model::{Action, Route, VirtualHost},
+    local::Local,
+    model::{Action, Cluster, Endpoint, Route, VirtualHost},
     upstream::Protocol,
 };
 use http::{Response, StatusCode, header::CONTENT_ENCODING};
@@ -38,26 +39,18 @@ pub(super) fn finish(
         return response;
     };
     let client = exchange.call.client;
-    let local = &client.local;
-    let cluster = sent.cluster;
+    let (local, cluster) = (&client.local, sent.cluster);
     let (mut head, incoming) = sent.response.into_parts();
     let outcome = outcome(&head);
     let address = sent.endpoint.map(|endpoint| endpoint.address);
     let place = (&cluster.name, address.or_else(|| client.destination()));
     exchange
         .recording
-        .answered(head.status, place, sent.version, placement.pinned);
-    exchange.recording.grpc(GrpcStatus::of(&head.headers));
+        .answered(&head, place, sent.version, placement.pinned);
     let watched = sent
         .endpoint
-        .filter(|_| cluster.outlier_detection.is_some());
-    if let Some(endpoint) = watched {
-        match outcome {
-            Some(outcome) => local.report(cluster, endpoint, outcome),
-            // A call that has begun may go on for hours.
-            None => endpoint.state.prove(),
-        }
-    }
+        .filter(|_| cluster.outlier_detection.is_some())
+        .inspect(|endpoint| report(local, (cluster, endpoint), outcome));
     let upgrade = exchange
         .upgrade
         .filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS);
@@ -73,22 +66,18 @@ pub(super) fn finish(
     if let (Some(downstream), Some(upstream)) = (upgrade, head.extensions.remove::<OnUpgrade>()) {
         let mut recording = exchange.recording.take();
         recording.whole();
-        let held = (sent.in_flight.upgrade(), sent.lease, recording);
-        let guards = (exchange.active, held);
+        let guards = (sent.in_flight.upgrade(), sent.lease, recording);
         let protocol = headers::upgraded(&head.headers);
         let both = (downstream, upstream);
-        tunnel::upgraded(client, protocol, both, endpoint, guards);
+        tunnel::upgraded(client, protocol, both, endpoint, (exchange.active, guards));
         return Response::from_parts(head, ResponseBody::Own(None));
     }
     head.extensions.clear();
     let stream = stream(client, &head, &incoming);
-    let boundary = match stream {
-        Some((kind, boundary)) => {
-            exchange.active.underway.becomes(kind, endpoint);
-            boundary
-        }
-        None => Boundary::None,
-    };
+    let boundary = stream.map_or(Boundary::None, |(kind, boundary)| {
+        exchange.active.underway.becomes(kind, endpoint);
+        boundary
+    });
     let account = Account {
         lease: sent.lease,
         in_flight: sent.in_flight,
@@ -104,6 +93,15 @@ pub(super) fn finish(
     let deadline = exchange.call.deadline.map(|at| Box::pin(sleep_until(at)));
     let body = Streamed::new(incoming, account, deadline, boundary);
     Response::from_parts(head, ResponseBody::Upstream(body))
+}
+
+/// What an answer's head says of its endpoint.
+fn report(local: &Local, (cluster, endpoint): (&Cluster, &Endpoint), outcome: Option<Outcome>) {
+    match outcome {
+        Some(outcome) => local.report(cluster, endpoint, outcome),
+        // A call that has begun may go on for hours.
+        None => endpoint.state.prove(),
+    }
 }
 
 /// Where an answer may go on for hours: what it is, and where it may be ended before its end. An

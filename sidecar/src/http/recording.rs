@@ -91,13 +91,14 @@ impl Recording {
     /// An upstream answers.
     pub(super) fn answered(
         &mut self,
-        status: StatusCode,
+        head: &http::response::Parts,
         (cluster, endpoint): (&Arc<str>, Option<SocketAddr>),
         version: Option<&Arc<str>>,
         pinned: bool,
     ) {
         self.note(|record| {
-            record.status = Some(status);
+            record.status = Some(head.status);
+            record.grpc_status = GrpcStatus::of(&head.headers).map(|GrpcStatus(code)| code);
             record.cluster = Some(Arc::clone(cluster));
             record.endpoint = endpoint;
             record.version = version.cloned();
