@@ -2,7 +2,7 @@
 
 use super::{
     Active, Client,
-    answer::Refusal,
+    answer::{self, Refusal},
     attempt::{self, Call, Sent},
     authority::{self, Authority, lower},
     connect, forwarded,
@@ -18,8 +18,8 @@ use crate::{
     balance::Outcome,
     local::{Current, Local},
     model::{
-        Action, Cluster, Discovery, ErrorClass, Header, NetworkFilter, Route, RouteConfiguration,
-        Snapshot, VirtualHost,
+        Cluster, Discovery, ErrorClass, Header, NetworkFilter, Route, RouteConfiguration, Snapshot,
+        VirtualHost,
     },
     store::Question,
     upstream::{Patience, Protocol, RequestBody},
@@ -361,7 +361,9 @@ fn finish(
     sent: Option<Sent<'_>>,
 ) -> Response<ResponseBody> {
     let (Some(placement), Some(mut sent)) = (placement, sent) else {
-        return direct(route);
+        let head = exchange.call.head.as_ref();
+        let grpc = head.is_some_and(|head| headers::is_grpc(&head.headers));
+        return answer::direct(route, grpc);
     };
     let local = &exchange.call.client.local;
     let cluster = placement.cluster;
@@ -384,6 +386,9 @@ fn finish(
         sent.lease.idle_timeout(timeout);
     }
     headers::strip(&mut head.headers, upgrade.is_some());
+    if outcome.is_none() && exchange.call.client.protocol == Protocol::Http1 {
+        headers::announce_status(&mut head.headers);
+    }
     if affinity::decorate(&mut head.headers, host, route, placement, sent.version) {
         sent.in_flight.began_session();
     }
@@ -417,18 +422,4 @@ fn outcome(head: &http::response::Parts) -> Option<Outcome> {
         return GrpcStatus::of(&head.headers).map(GrpcStatus::outcome);
     }
     Some(outcome)
-}
-
-/// The answer of a route that needs no upstream.
-fn direct(route: &Route) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Own(None));
-    if let Action::DirectResponse { status, body } = &route.action {
-        response = Response::new(ResponseBody::own(body.clone()));
-        *response.status_mut() = *status;
-    }
-    for header in &route.response_headers {
-        let headers = response.headers_mut();
-        headers.append(header.name.clone(), header.value.clone());
-    }
-    response
 }
