@@ -1,7 +1,10 @@
 //! Answers of our own: where no upstream answers, the client is told why in a sentence.
 
 use super::response::ResponseBody;
-use crate::local::Local;
+use crate::{
+    local::Local,
+    model::{Action, Route},
+};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
@@ -150,18 +153,61 @@ impl Refusal {
         response
     }
 
-    /// Trailers-only (gRPC over HTTP/2, "Responses").
     fn grpc(self) -> Response<ResponseBody> {
-        let mut response = Response::new(ResponseBody::own(Bytes::new()));
+        let mut response = trailers_only(UNAVAILABLE, &self.why);
         let headers = response.headers_mut();
         headers.insert(SERVER, NAME);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(GRPC_STATUS, UNAVAILABLE);
-        if let Some(pushback) = self.pushback {
-            headers.extend(drained(pushback));
-        } else if let Ok(message) = HeaderValue::try_from(self.why.replace('%', "%25")) {
-            headers.insert(GRPC_MESSAGE, message);
+        for (name, value) in self.pushback.map(drained).iter().flatten() {
+            headers.insert(name, value.clone());
         }
         response
+    }
+}
+
+/// Trailers-only (gRPC over HTTP/2, "Responses").
+fn trailers_only(status: HeaderValue, why: &str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::own(Bytes::new()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, status);
+    if let Ok(message) = HeaderValue::try_from(why.replace('%', "%25")) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    response
+}
+
+/// The answer of a route that needs no upstream. gRPC callers get a status, as Envoy gives it.
+pub(super) fn direct(route: &Route, grpc: bool) -> Response<ResponseBody> {
+    let mut response = match &route.action {
+        Action::DirectResponse { status, body } if grpc => {
+            let why = String::from_utf8_lossy(body);
+            trailers_only(grpc_status(*status), why.trim_end())
+        }
+        Action::DirectResponse { status, body } => {
+            let mut response = Response::new(ResponseBody::own(body.clone()));
+            *response.status_mut() = *status;
+            response
+        }
+        Action::Cluster(_) | Action::Weighted { .. } => Response::new(ResponseBody::Own(None)),
+    };
+    let headers = response.headers_mut();
+    for header in &route.response_headers {
+        headers.append(header.name.clone(), header.value.clone());
+    }
+    response
+}
+
+/// "HTTP to gRPC Status Code Mapping" (grpc/doc/http-grpc-status-mapping.md).
+fn grpc_status(status: StatusCode) -> HeaderValue {
+    match status {
+        StatusCode::BAD_REQUEST => HeaderValue::from_static("13"),
+        StatusCode::UNAUTHORIZED => HeaderValue::from_static("16"),
+        StatusCode::FORBIDDEN => HeaderValue::from_static("7"),
+        StatusCode::NOT_FOUND => HeaderValue::from_static("12"),
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => UNAVAILABLE,
+        _ => HeaderValue::from_static("2"),
     }
 }

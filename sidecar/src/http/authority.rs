@@ -119,6 +119,7 @@ pub(super) fn of(
 mod tests {
     use super::of;
     use http::{HeaderMap, HeaderValue, Version, header::HOST};
+    use proptest::prelude::{any, prop::collection, proptest};
 
     /// `refused`, or the host and port.
     fn named(uri: &str, hosts: &[&'static str], version: Version) -> String {
@@ -159,5 +160,29 @@ mod tests {
     fn http_1_0_may_name_no_host() {
         assert_eq!(named("/", &[], Version::HTTP_10), "none");
         assert_eq!(named("/", &[""], Version::HTTP_11), "none");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_host_header_holds_is_a_host_or_refused(
+            bytes in collection::vec(any::<u8>(), 0..40),
+            port in any::<u16>(),
+        ) {
+            let mut headers = HeaderMap::new();
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            headers.insert(HOST, value);
+            if let Ok(Some(found)) = of(&"/".parse().unwrap(), &headers, Version::HTTP_11) {
+                assert!(!found.host().is_empty() && found.host().is_ascii());
+                assert!(found.as_str().starts_with(found.host()));
+                assert!(!found.host().contains(['/', '@', ' ', '\\', '?', '#']));
+                if found.port().is_none() {
+                    let with_port = format!("{}:{port}", found.host());
+                    headers.insert(HOST, with_port.parse().unwrap());
+                    let again = of(&"/".parse().unwrap(), &headers, Version::HTTP_11);
+                    let again = again.unwrap().unwrap();
+                    assert_eq!((again.host(), again.port()), (found.host(), Some(port)));
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The last phase of a request: its response is decorated and sent on.
 
 use super::{
-    Client,
+    Client, answer,
     attempt::Sent,
     boundary::Boundary,
     exchange::Exchange,
@@ -14,7 +14,7 @@ use crate::{
     balance::Outcome,
     drain::Kind,
     local::Local,
-    model::{Action, Cluster, Endpoint, Route, VirtualHost},
+    model::{Cluster, Endpoint, Route, VirtualHost},
     upstream::Protocol,
 };
 use http::{Response, StatusCode, header::CONTENT_ENCODING};
@@ -23,20 +23,17 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use std::sync::Arc;
-use tokio::time::sleep_until;
 
 /// Sends the response on.
 pub(super) fn finish(
-    exchange: Exchange<'_>,
+    mut exchange: Exchange<'_>,
     host: &VirtualHost,
     route: &Route,
     placement: Option<&Placement<'_>>,
     sent: Option<Sent<'_>>,
 ) -> Response<ResponseBody> {
     let (Some(placement), Some(mut sent)) = (placement, sent) else {
-        let response = direct(route);
-        exchange.recording.answered_ourselves(response.status());
-        return response;
+        return ourselves(&mut exchange, route);
     };
     let client = exchange.call.client;
     let (local, cluster) = (&client.local, sent.cluster);
@@ -58,17 +55,19 @@ pub(super) fn finish(
         sent.lease.idle_timeout(timeout);
     }
     headers::strip(&mut head.headers, upgrade.is_some());
+    if outcome.is_none() && client.protocol == Protocol::Http1 {
+        headers::announce_status(&mut head.headers);
+    }
     let served = sent.version.map(|version| &**version);
     if affinity::decorate(&mut head.headers, host, route, placement, served) {
         sent.in_flight.began_session();
     }
     let endpoint = sent.endpoint.map(|endpoint| endpoint.id);
     if let (Some(downstream), Some(upstream)) = (upgrade, head.extensions.remove::<OnUpgrade>()) {
-        let mut recording = exchange.recording.take();
-        recording.whole();
+        exchange.recording.whole();
+        let recording = exchange.recording.take();
         let guards = (sent.in_flight.upgrade(), sent.lease, recording);
-        let protocol = headers::upgraded(&head.headers);
-        let both = (downstream, upstream);
+        let (protocol, both) = (headers::upgraded(&head.headers), (downstream, upstream));
         tunnel::upgraded(client, protocol, both, endpoint, (exchange.active, guards));
         return Response::from_parts(head, ResponseBody::Own(None));
     }
@@ -90,9 +89,18 @@ pub(super) fn finish(
             endpoint: endpoint.id,
         }),
     };
-    let deadline = exchange.call.deadline.map(|at| Box::pin(sleep_until(at)));
+    let deadline = exchange.call.deadline;
     let body = Streamed::new(incoming, account, deadline, boundary);
     Response::from_parts(head, ResponseBody::Upstream(body))
+}
+
+/// The answer of a route that needs no upstream.
+fn ourselves(exchange: &mut Exchange<'_>, route: &Route) -> Response<ResponseBody> {
+    let head = exchange.call.head.as_ref();
+    let grpc = head.is_some_and(|head| headers::is_grpc(&head.headers));
+    let response = answer::direct(route, grpc);
+    exchange.recording.answered_ourselves(response.status());
+    response
 }
 
 /// What an answer's head says of its endpoint.
@@ -138,18 +146,4 @@ fn outcome(head: &http::response::Parts) -> Option<Outcome> {
         return GrpcStatus::of(&head.headers).map(GrpcStatus::outcome);
     }
     Some(outcome)
-}
-
-/// The answer of a route that needs no upstream.
-fn direct(route: &Route) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Own(None));
-    if let Action::DirectResponse { status, body } = &route.action {
-        response = Response::new(ResponseBody::own(body.clone()));
-        *response.status_mut() = *status;
-    }
-    for header in &route.response_headers {
-        let headers = response.headers_mut();
-        headers.append(header.name.clone(), header.value.clone());
-    }
-    response
 }

@@ -4,7 +4,9 @@ use super::{authority::Authority, tunnel::Upgraded};
 use crate::upstream::Protocol;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
     request::Parts,
     uri::{PathAndQuery, Scheme},
 };
@@ -13,6 +15,9 @@ use std::time::Duration;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+/// What a gRPC call may end with.
+const STATUS: HeaderValue =
+    HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
 
 /// How long the peer keeps an idle connection open, where it says so: `Keep-Alive: timeout=5`
 /// (RFC 2068, 19.7.1.1, and in use ever since).
@@ -49,6 +54,12 @@ pub(super) fn strip(headers: &mut HeaderMap, upgrade: bool) {
             headers.insert(TE, TRAILERS);
         }
     }
+}
+
+/// Announces the trailers of a gRPC call to a client that speaks HTTP/1: HTTP/2 servers don't, and
+/// hyper's HTTP/1 sends only what `Trailer` names.
+pub(super) fn announce_status(headers: &mut HeaderMap) {
+    headers.append(TRAILER, STATUS);
 }
 
 /// True where the message asks for, or agrees to, another protocol. HTTP/2 is none: it would carry

@@ -23,7 +23,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The body of a response.
 #[expect(
@@ -167,14 +167,14 @@ impl Streamed {
     pub(super) fn new(
         incoming: Incoming,
         account: Account,
-        deadline: Option<Pin<Box<Sleep>>>,
+        deadline: Option<Instant>,
         boundary: Boundary,
     ) -> Self {
         let mut streamed = Self {
             incoming,
             held: Some(Held::new(&account.active.entry)),
             account: Some(account),
-            deadline,
+            deadline: deadline.map(|at| Box::pin(sleep_until(at))),
             boundary,
             last: false,
             ended: false,

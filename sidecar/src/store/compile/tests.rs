@@ -7,6 +7,10 @@ use crate::{
         fixture::{any, cluster, endpoints, fuse, on_demand, original_dst, outbound, virtual_host},
     },
 };
+use proptest::{
+    collection::vec,
+    prelude::{any as every, proptest},
+};
 use prost::Message;
 use std::{sync::Arc, time::Duration};
 
@@ -16,8 +20,12 @@ const NOW: Duration = Duration::from_secs(1);
 
 fn add(resources: &mut Resources, kind: Kind, asked: &str, message: &impl Message) {
     let named = name(kind, &any(kind.type_url(), message)).unwrap();
+    insert(resources, asked, named.content().unwrap());
+}
+
+fn insert(resources: &mut Resources, asked: &str, decoded: Decoded) {
     let asked = asked.into();
-    match named.content().unwrap() {
+    match decoded {
         Decoded::Cluster(given) => drop(resources.clusters.insert(asked, given)),
         Decoded::Assignment(given) => drop(resources.assignments.insert(asked, given)),
         Decoded::Listener(given) => drop(resources.listeners.insert(asked, given)),
@@ -231,4 +239,58 @@ fn a_hash_has_a_table_and_a_limited_cluster_a_number() {
     assert_eq!(number(&first, V1), number(&second, V1));
     let (before, after) = (&first.clusters[V1].tables, &second.clusters[V1].tables);
     assert!(Arc::ptr_eq(before, after));
+}
+
+/// The resources of a service, encoded.
+fn encoded() -> [(Kind, &'static str, Vec<u8>); 5] {
+    let weights = [("v2", 500), ("v1", 9_500)];
+    let host = virtual_host("checkout", &weights).encode_to_vec();
+    let addresses = [("10.0.0.1:80", 0), ("10.0.0.2:80", 1)];
+    [
+        (
+            Kind::Listener,
+            "virtualOutbound",
+            outbound(80).encode_to_vec(),
+        ),
+        (
+            Kind::RouteConfiguration,
+            "80",
+            on_demand("80").encode_to_vec(),
+        ),
+        (Kind::VirtualHost, "80/checkout", host),
+        (Kind::Cluster, V1, cluster(V1).encode_to_vec()),
+        (
+            Kind::Assignment,
+            V1,
+            endpoints(V1, "v1", &addresses).encode_to_vec(),
+        ),
+    ]
+}
+
+proptest! {
+    /// `PROPTEST_CASES` says how many to try.
+    #[test]
+    fn damaged_resources_are_refused_or_compiled_and_leave_the_others_alone(
+        which in 0..5_usize,
+        changes in vec((every::<usize>(), every::<u8>()), 1..8),
+        kept in every::<usize>(),
+    ) {
+        let (kind, asked, mut bytes) = encoded()[which].clone();
+        for (at, byte) in changes {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        if kept % 4 == 0 {
+            bytes.truncate(kept / 4 % bytes.len());
+        }
+        let mut resources = checkout();
+        let mut message = any(kind.type_url(), &());
+        message.value = bytes;
+        if let Ok(decoded) = name(kind, &message).and_then(|named| named.content()) {
+            insert(&mut resources, asked, decoded);
+        }
+        let snapshot = Compiler::default().compile(&resources, NOW);
+        assert!(snapshot.clusters.contains_key("PassthroughCluster"));
+        assert!(snapshot.outbound.is_some());
+    }
 }

@@ -1,5 +1,14 @@
-use super::{Body, Client, Sidecar, app::App, empty, full, mesh::Mesh, text, whole};
-use crate::{model::UpstreamProtocol, upstream::Protocol};
+use super::{
+    Body, Client, Sidecar,
+    app::App,
+    empty, full,
+    mesh::{Mesh, answering, outbound},
+    text, whole,
+};
+use crate::{
+    model::{Action, UpstreamProtocol},
+    upstream::Protocol,
+};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
@@ -7,7 +16,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -95,6 +104,51 @@ async fn the_clients_protocol_is_mirrored() {
     let request = Request::get("http://checkout.shop/").body(empty()).unwrap();
     let answer = whole(http2.send_request(request).await.unwrap()).await;
     assert!(text(&answer).contains("HTTP/2.0"));
+}
+
+#[tokio::test]
+async fn a_grpc_call_over_http1_ends_with_its_status() {
+    let app = App::start(Protocol::Http2, |_| async {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("5"));
+        trailers.insert("grpc-message", HeaderValue::from_static("none"));
+        let frames = [Ok(Frame::data("one".into())), Ok(Frame::trailers(trailers))];
+        let mut response = Response::new(StreamBody::new(stream::iter(frames)).boxed());
+        let value = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert("content-type", value);
+        response
+    })
+    .await;
+    let mut mesh = Mesh::single(app.address);
+    mesh.protocol = UpstreamProtocol::Http2;
+    let sidecar = Sidecar::start(mesh.snapshot());
+    let head = "POST /s.S/M HTTP/1.1\r\nhost: checkout.shop\r\ncontent-type: application/grpc\r\n\
+                te: trailers\r\nconnection: te, close\r\ncontent-length: 0\r\n\r\n";
+    let answer = sidecar.raw(head.as_bytes()).await;
+    let end = "\r\n3\r\none\r\n0\r\ngrpc-status: 5\r\ngrpc-message: none\r\n\r\n";
+    assert!(answer.ends_with(end), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_route_that_answers_by_itself_answers_grpc_calls_with_a_status() {
+    let answer = Action::DirectResponse {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        body: "nobody\n".into(),
+    };
+    let mut snapshot = Mesh::single(([127, 0, 0, 1], 9).into()).snapshot();
+    snapshot.outbound = Some(Arc::new(outbound(Some(answering(answer)))));
+    let sidecar = Sidecar::start(snapshot);
+    let mut client = http2_client(&sidecar).await;
+    let call = Request::post("http://checkout.shop/s.S/M")
+        .header("content-type", "application/grpc")
+        .body(empty())
+        .unwrap();
+    let answer = whole(client.send_request(call).await.unwrap()).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["grpc-status"], "14");
+    assert_eq!(answer.headers()["grpc-message"], "nobody");
+    assert!(answer.body().is_empty());
+    assert_eq!(sidecar.get("/").await.status(), 503);
 }
 
 #[tokio::test]
