@@ -34,7 +34,7 @@ with grpc.insecure_channel("xds:///" + target) as channel:
     under_way, asked, due = threading.Semaphore(0), 0, time.monotonic()
     while not stopped.wait(max(0, due - time.monotonic())):
         sent = time.time_ns() // 1_000_000
-        ask.future(b"", timeout=8).add_done_callback(lambda call, sent=sent: ended(call, sent))
+        ask.future(b"", timeout=30).add_done_callback(lambda call, sent=sent: ended(call, sent))
         asked, due = asked + 1, due + 1 / rate
     for _ in range(asked):
         under_way.acquire()

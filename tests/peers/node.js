@@ -12,7 +12,7 @@ function ask() {
   const sent = Date.now();
   let version;
   underWay += 1;
-  const call = client.makeUnaryRequest('/stream', bytes, bytes, Buffer.alloc(0), new grpc.Metadata(), { deadline: sent + 8000 }, (error) => {
+  const call = client.makeUnaryRequest('/stream', bytes, bytes, Buffer.alloc(0), new grpc.Metadata(), { deadline: sent + 30000 }, (error) => {
     const outcome = error ? `! ${error.code} ${error.details}`.replaceAll('\n', ' ') : version;
     process.stdout.write(`${sent} ${Date.now()} ${outcome}\n`);
     underWay -= 1;

@@ -342,7 +342,8 @@ impl Snapshot {
                 short_name: false,
                 sessions: false,
             };
-            let host = route::virtual_host(&service.view, port, shape);
+            let mut host = route::virtual_host(&service.view, port, shape);
+            host.routes.extend(route::ahead(&service.view, port));
             let message = route::configuration(name, vec![host]);
             Resource::new(name, &message, vec![key.clone()])
         }))

@@ -29,7 +29,7 @@ func (raw) Name() string                { return "raw" }
 
 func ask(connection *grpc.ClientConn) {
 	sent := time.Now().UnixMilli()
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	var header metadata.MD
 	err := connection.Invoke(ctx, "/stream", nil, nil, grpc.Header(&header), grpc.ForceCodec(raw{}))

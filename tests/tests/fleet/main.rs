@@ -53,7 +53,10 @@ const SKIPPED: u8 = 77;
 
 type Play = fn(Mode) -> Pin<Box<dyn Future<Output = ()>>>;
 
-const SCENARIOS: [(&str, Play); 1] = [("upgrade", |mode| Box::pin(whole::upgrade(mode)))];
+const SCENARIOS: [(&str, Play); 2] = [
+    ("upgrade", |mode| Box::pin(whole::upgrade(mode))),
+    ("errors", |mode| Box::pin(whole::errors(mode))),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();

@@ -5,7 +5,7 @@ use super::{
     grpc::{Account, Client},
     mesh::Mesh,
     peers::{self, Grpc},
-    policy::{Policy, by_hand},
+    policy::{NO_ERRORS, Policy, analysis, by_hand},
     share::{Step, course, steps},
     traffic::{Load, Traffic},
 };
@@ -55,6 +55,23 @@ pub(crate) async fn upgrade(mode: Mode) {
     fleet.traffic.promote("v2", false, "").await;
     let status = fleet.traffic.phase("v2", "Succeeded").await;
     fleet.finish(&status).await;
+}
+
+/// v2 answers with errors once it has half of all.
+pub(crate) async fn errors(mode: Mode) {
+    let policy = Policy {
+        strategy: by_hand(&[50]),
+        affinity: "Cookie",
+        analysis: analysis(NO_ERRORS),
+        ..Policy::default()
+    };
+    let mut fleet = Fleet::start(mode, policy).await;
+    let flags = ["--fault", "errors"];
+    fleet.traffic.version("checkout", "v2", &flags).await;
+    fleet.traffic.climb("v2", 5_000).await;
+    fleet.traffic.turn_bad("v2").await;
+    fleet.traffic.phase("v2", "RolledBack").await;
+    fleet.finish_bad().await;
 }
 
 /// A mesh with clients of every kind.
@@ -128,6 +145,40 @@ impl Fleet {
             "{wrong:#?}\n{:?}",
             course(status)
         );
+    }
+}
+
+impl Fleet {
+    /// Ends all clients in order: what they lost, they lost to v2 as it was bad.
+    async fn finish_bad(mut self) {
+        let reports = self.traffic.reports().await;
+        for (name, report) in self.names.iter().zip(&reports) {
+            println!(
+                "  {name:<42} {:>6} requests, {} failed",
+                report.sent, report.failed
+            );
+        }
+        let mut wrong = Vec::new();
+        for client in self.grpc {
+            let account = client.finish().await;
+            let (answered, failed) = (account.draws.len(), account.failed.len());
+            let name = account.what;
+            println!(
+                "  {name:<42} {:>6} requests, {failed} failed",
+                answered + failed
+            );
+            // As v2 answers: by HTTP's 500, or by gRPC's INTERNAL, which is 13, at the end of a stream.
+            let by_v2 = |said: &String| {
+                let said = said.splitn(3, ' ').last().unwrap().to_lowercase();
+                said.contains("500") || said.contains("internal") || said.contains("! 13 ")
+            };
+            let others = account.failed.into_iter().filter(|said| !by_v2(said));
+            wrong.extend(others.map(|said| format!("{name}: {said}")));
+        }
+        let outcome = self.traffic.judge("RolledBack", reports).await;
+        wrong.extend(outcome.examples);
+        assert!(wrong.is_empty() && outcome.otherwise == 0, "{wrong:#?}");
+        assert!(outcome.by_bad > 0, "v2 was not seen to be bad");
     }
 }
 

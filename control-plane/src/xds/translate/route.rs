@@ -66,6 +66,21 @@ pub fn virtual_host(view: &ServiceView, port: &ServicePort, shape: Shape) -> Vir
     }
 }
 
+/// Names every version's cluster behind the route that takes all requests. gRPC connects to what a route
+/// names and leaves out what has no weight; gRPC Go fails requests that a first weight gives to a cluster
+/// which it has only just heard of.
+pub fn ahead(view: &ServiceView, port: &ServicePort) -> Vec<Route> {
+    let names = view.versions.iter();
+    let names = names.map(|version| cluster::name(&view.service, port, version));
+    names
+        .map(|name| Route {
+            r#match: Some(any_path(Vec::new())),
+            action: Some(to(ClusterSpecifier::Cluster(name))),
+            ..Route::default()
+        })
+        .collect()
+}
+
 /// A route configuration that lists its virtual hosts. A domain that an earlier one has is left
 /// out: one clash would make a proxy refuse them all.
 pub fn configuration(name: &str, mut hosts: Vec<VirtualHost>) -> RouteConfiguration {

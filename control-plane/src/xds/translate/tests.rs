@@ -110,7 +110,15 @@ fn grpc_gets_what_it_understands() {
     assert_eq!(rds.route_config_name, name);
     let routes: RouteConfiguration = find(&snapshot, &grpc, ResourceType::Route, name);
     assert!(routes.virtual_hosts[0].domains.contains(&name.to_owned()));
-    assert_eq!(routes.virtual_hosts[0].routes.len(), 1);
+    // Behind the one that takes all, each cluster whatever its weight: gRPC is to know it beforehand.
+    let clusters = routes.virtual_hosts[0].routes.iter().skip(1).map(|route| {
+        let Some(Action::Route(action)) = &route.action else {
+            panic!("no route")
+        };
+        action.cluster_specifier.clone().unwrap()
+    });
+    let expected = [V2, V1].map(|name| ClusterSpecifier::Cluster(name.to_owned()));
+    assert_eq!(clusters.collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -115,7 +115,9 @@ async fn http_2_clients_get_two_goaways_and_finish_their_streams() {
 #[tokio::test]
 async fn a_client_that_connects_again_and_asks_nothing_holds_no_drain_up() {
     let app = App::named("v1").await;
-    let sidecar = Sidecar::start(Mesh::single(app.address).snapshot());
+    let change =
+        |settings: &mut crate::worker::Settings| settings.quiet = Duration::from_millis(300);
+    let sidecar = Sidecar::start_with(Mesh::single(app.address).snapshot(), change);
     let address = sidecar.address;
     let connect = move || async move {
         let stream = TcpStream::connect(address).await?;
@@ -130,6 +132,8 @@ async fn a_client_that_connects_again_and_asks_nothing_holds_no_drain_up() {
             again.send(()).unwrap();
         }
     });
+    // Something was under way: what follows it is looked at for the quiet time.
+    sidecar.connect().await.get("/", &[]).await;
     let drained = sidecar.drain(LONG);
     times.recv().await.unwrap();
     times.recv().await.unwrap();
