@@ -11,7 +11,10 @@ const HOUSE: House = House {
     root: env!("CARGO_MANIFEST_DIR"),
     rooms: ROOMS,
     // A lock around what it made already; the same is made without it.
-    granted: &[("xds/snapshot", "parking_lot")],
+    granted: &[
+        ("xds/snapshot", "parking_lot"),
+        ("xds/snapshot/service", "parking_lot"),
+    ],
     only: &[
         ("envoy_types", &["xds"]),
         ("notify", &["source"]),

@@ -5,10 +5,10 @@
 //! snapshot before; what depends on who asks (the namespace, the client's kind, its own workload) is
 //! made at the first question and kept.
 
+mod service;
+
 use super::translate::{
-    ClientKind, Node, Resource, ResourceType,
-    cluster::{self, Dialect},
-    endpoints, health,
+    ClientKind, Node, Resource, ResourceType, cluster, health,
     listener::{self, Destinations},
     placing, route,
 };
@@ -16,13 +16,8 @@ use crate::model::{Generation, ServiceKey, ServicePort, ServiceView, WorkloadKey
 use envoy_types::pb::envoy::service::health::v3::HealthCheckSpecifier;
 use parking_lot::Mutex;
 use segue_proto::names::{self, ClusterName};
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::{Arc, OnceLock},
-};
-
-type Named = BTreeMap<Arc<str>, Arc<Resource>>;
+use service::{ServiceResources, http_ports};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// Everything that can be asked for at one generation. Immutable.
 #[derive(Debug)]
@@ -48,76 +43,6 @@ enum Shaped {
     Api(ServiceKey, u16),
     Routes { port: u16, namespace: String },
     GrpcRoutes(ServiceKey, u16),
-}
-
-/// The resources of one service, encoded.
-#[derive(Debug)]
-struct ServiceResources {
-    view: Arc<ServiceView>,
-    clusters: Named,
-    grpc_clusters: OnceLock<Named>,
-    endpoints: Named,
-    /// By the zone of who asks, where they depend on it.
-    zoned_endpoints: Mutex<BTreeMap<String, Arc<Named>>>,
-    /// By port: for askers of the same namespace, and for others.
-    hosts: BTreeMap<u16, (Arc<Resource>, Arc<Resource>)>,
-}
-
-impl ServiceResources {
-    fn build(view: &Arc<ServiceView>) -> Self {
-        let services = vec![view.service.key.clone()];
-        let host = |port: &ServicePort, short_name| {
-            let shape = route::Shape {
-                short_name,
-                sessions: true,
-            };
-            let message = route::virtual_host(view, port, shape);
-            Resource::new(&message.name, &message, services.clone())
-        };
-        Self {
-            clusters: named(cluster::of_service(view, Dialect::Proxy)),
-            grpc_clusters: OnceLock::new(),
-            endpoints: named(endpoints::of_service(view, None)),
-            zoned_endpoints: Mutex::default(),
-            hosts: http_ports(view)
-                .map(|port| (port.port, (host(port, true), host(port, false))))
-                .collect(),
-            view: view.clone(),
-        }
-    }
-
-    /// The endpoints for a client in `zone`, where they depend on that.
-    fn zoned(&self, zone: Option<&str>) -> Option<Arc<Named>> {
-        let zone = zone.filter(|_| endpoints::depend_on_zone(&self.view))?;
-        let mut zoned = self.zoned_endpoints.lock();
-        let build = || Arc::new(named(endpoints::of_service(&self.view, Some(zone))));
-        Some(Arc::clone(
-            zoned.entry(zone.to_owned()).or_insert_with(build),
-        ))
-    }
-
-    fn clusters(&self, kind: ClientKind) -> &Named {
-        match kind {
-            ClientKind::Sidecar | ClientKind::Envoy => &self.clusters,
-            ClientKind::Grpc => self
-                .grpc_clusters
-                .get_or_init(|| named(cluster::of_service(&self.view, Dialect::Grpc))),
-        }
-    }
-}
-
-fn named(resources: Vec<Arc<Resource>>) -> Named {
-    resources
-        .into_iter()
-        .map(|resource| (resource.name.clone(), resource))
-        .collect()
-}
-
-fn http_ports(view: &ServiceView) -> impl Iterator<Item = &ServicePort> {
-    view.service
-        .ports
-        .iter()
-        .filter(|port| port.protocol.is_http())
 }
 
 impl Snapshot {
