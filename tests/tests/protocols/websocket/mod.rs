@@ -63,19 +63,10 @@ async fn ask(path: &str, more: &[u8]) -> (TcpStream, String, Vec<u8>) {
     }
 }
 
-async fn open(path: &str) -> TcpStream {
-    let (stream, head, after) = ask(path, b"").await;
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    assert!(after.is_empty());
-    stream
-}
-
 /// Sends `bytes`, so many at once, then the half-close; all must come back, and then what the server says last.
 async fn exact(bytes: &[u8], at_once: usize) {
-    exact_on(open("echo").await, bytes, at_once).await;
-}
-
-async fn exact_on(stream: TcpStream, bytes: &[u8], at_once: usize) {
+    let (stream, head, mut got) = ask("echo", b"").await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     let (mut read, mut write) = stream.into_split();
     let sent = bytes.to_vec();
     let writing = tokio::spawn(async move {
@@ -85,7 +76,6 @@ async fn exact_on(stream: TcpStream, bytes: &[u8], at_once: usize) {
         write.shutdown().await.unwrap();
         write
     });
-    let mut got = Vec::new();
     read.read_to_end(&mut got).await.unwrap();
     // Its half closes the connection: it must live until all is read.
     let _write = writing.await.unwrap();
@@ -276,8 +266,8 @@ async fn client_ends_first() {
 
 /// After the application's end the client still speaks, and the application hears all of it.
 async fn server_ends_first() {
-    let mut stream = open("end").await;
-    let mut got = Vec::new();
+    let (mut stream, head, mut got) = ask("end", b"").await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream.read_to_end(&mut got).await.unwrap();
     assert_eq!(got, server::LAST);
     let sent = frame(BINARY, true, &vec![1; 100_000]);
