@@ -23,6 +23,8 @@ mod share;
 mod whole;
 
 // The mesh and its load are those of the other upgrades in the lab.
+#[path = "../upgrades/inside.rs"]
+mod inside;
 #[path = "../upgrades/mesh.rs"]
 #[expect(dead_code, reason = "other scenarios use more of it")]
 mod mesh;
@@ -40,6 +42,7 @@ mod ready;
 #[expect(dead_code, reason = "other scenarios use more of it")]
 mod traffic;
 
+use inside::SKIPPED;
 use segue_cli::lab::{self, Entered, Mode};
 use std::{
     env,
@@ -47,9 +50,6 @@ use std::{
     pin::Pin,
     process::{Command, ExitCode},
 };
-
-/// The exit code of a scenario that the machine does not allow.
-const SKIPPED: u8 = 77;
 
 type Play = fn(Mode) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -130,16 +130,10 @@ fn scenario(name: &str, arguments: Vec<OsString>) -> ExitCode {
         Entered::Finished(code) => return code,
         Entered::Inside(mode) => mode,
     };
-    if let Mode::Loopback { reason } = &mode {
-        let required = env::var_os("SEGUE_REQUIRE_NAMESPACES").is_some_and(|set| set == "1");
-        assert!(!required, "namespaces refused: {reason}");
-        println!("namespaces refused: {reason}");
+    if let Some(refused) = inside::refusal(&mode) {
+        println!("{refused}");
         return ExitCode::from(SKIPPED);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(play(mode));
+    inside::runtime().block_on(play(mode));
     ExitCode::SUCCESS
 }

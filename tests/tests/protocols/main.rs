@@ -19,21 +19,21 @@
 mod cases;
 mod grpc;
 mod h2spec;
+#[path = "../upgrades/inside.rs"]
+mod inside;
 mod mesh;
 mod opaque;
 mod server;
 mod websocket;
 
+use inside::{SKIPPED, runtime};
 use nix::sys::{prctl, signal::Signal};
-use segue_cli::lab::{self, Entered, Mode};
+use segue_cli::lab::{self, Entered};
 use std::{
     env,
     ffi::OsString,
     process::{Command, ExitCode},
 };
-
-/// The exit code where the machine does not allow it.
-const SKIPPED: u8 = 77;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
@@ -88,18 +88,9 @@ fn inside(arguments: Vec<OsString>, words: &[&str]) -> ExitCode {
         Entered::Finished(code) => return code,
         Entered::Inside(mode) => mode,
     };
-    if let Mode::Loopback { reason } = &mode {
-        let required = env::var_os("SEGUE_REQUIRE_NAMESPACES").is_some_and(|set| set == "1");
-        assert!(!required, "namespaces refused: {reason}");
-        println!("skipped: namespaces refused: {reason}");
+    if let Some(refused) = inside::refusal(&mode) {
+        println!("skipped: {refused}");
         return ExitCode::from(SKIPPED);
     }
     runtime().block_on(mesh::run(mode, words))
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
 }

@@ -18,6 +18,7 @@
 
 mod events;
 mod faults;
+mod inside;
 mod mesh;
 mod nats;
 mod outcome;
@@ -32,11 +33,9 @@ mod table;
 mod traffic;
 mod verbs;
 
-use segue_cli::lab::{self, Entered, Mode};
+use inside::SKIPPED;
+use segue_cli::lab::{self, Entered};
 use std::{env, ffi::OsString, process::ExitCode};
-
-/// The exit code of a scenario that the machine does not allow.
-const SKIPPED: u8 = 77;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
@@ -76,17 +75,11 @@ fn scenario(name: &str, arguments: Vec<OsString>) -> ExitCode {
         Entered::Finished(code) => return code,
         Entered::Inside(mode) => mode,
     };
-    if let Mode::Loopback { reason } = &mode {
-        let required = env::var_os("SEGUE_REQUIRE_NAMESPACES").is_some_and(|set| set == "1");
-        assert!(!required, "namespaces refused: {reason}");
-        println!("namespaces refused: {reason}");
+    if let Some(refused) = inside::refusal(&mode) {
+        println!("{refused}");
         return ExitCode::from(SKIPPED);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let outcome = runtime.block_on((scenario.play)(mode));
+    let outcome = inside::runtime().block_on((scenario.play)(mode));
     println!("{}", serde_json::to_string(&outcome).unwrap());
     ExitCode::SUCCESS
 }

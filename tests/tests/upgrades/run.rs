@@ -1,6 +1,6 @@
 //! Runs scenarios side by side and says how each went.
 
-use super::{SKIPPED, outcome::Outcome, table};
+use super::{inside::SKIPPED, outcome::Outcome, table};
 use parking_lot::Mutex;
 use std::{
     env,
